@@ -29,15 +29,16 @@ def softmax(scores: Float[np.ndarray, "*batch key"]) -> Float[np.ndarray, "*batc
     Source:
         [Goodfellow et al. 2016][goodfellow2016deep], section 4.1.
     """
-    exponentials = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+    weights: np.ndarray = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights /= weights.sum(axis=-1, keepdims=True)
+    return weights
 
 
 def self_attention(
     query: Float[np.ndarray, "*#batch query d_k"],
     key: Float[np.ndarray, "*#batch key d_k"],
     value: Float[np.ndarray, "*#batch key d_v"],
-    mask: Bool[np.ndarray, "*#mask query key"] | None = None,
+    mask: Bool[np.ndarray, "*#batch #query #key"] | None = None,
 ) -> tuple[Float[np.ndarray, "*batch query d_v"], Float[np.ndarray, "*batch query key"]]:
     r"""Let each position take a weighted average of the values, weighted by who matches it.
 
@@ -49,7 +50,7 @@ def self_attention(
         query: What each position looks for, $Q$.
         key: What each position offers to be found by, $K$.
         value: What each position hands over, $V$.
-        mask: `True` where a query may attend to a key; broadcast over the leading axes.
+        mask: `True` where a query (row) may attend to a key (column); broadcasts to the scores.
 
     Returns:
         The output, one row per query, and the weights, whose rows sum to 1.
@@ -77,6 +78,18 @@ def self_attention(
     Source:
         [Vaswani et al. 2017][vaswani2017attention], section 3.2.1, equation 1.
     """
+    mask = _check_shapes(query, key, value, mask)
+    scores = query @ np.swapaxes(key, -1, -2) / math.sqrt(query.shape[-1])
+    if mask is not None:
+        scores = np.where(mask, scores, -np.inf)
+    weights = softmax(scores)
+    return weights @ value, weights
+
+
+def _check_shapes(
+    query: np.ndarray, key: np.ndarray, value: np.ndarray, mask: np.ndarray | None
+) -> np.ndarray | None:
+    """Refuse what does not fit together; give the mask in the shape of the scores."""
     for name, array in (("query", query), ("key", key), ("value", value)):
         if array.ndim < 2:
             raise ValueError(f"{name} needs the axes (..., seq, d), got shape {array.shape}")
@@ -88,14 +101,25 @@ def self_attention(
         raise ValueError(
             f"key and value must have as many positions, got shapes {key.shape} and {value.shape}"
         )
-    scores = query @ np.swapaxes(key, -1, -2) / math.sqrt(query.shape[-1])
-    if mask is not None:
-        if mask.dtype != bool:
-            raise ValueError(f"mask must be boolean (True = may attend), got dtype {mask.dtype}")
-        if mask.shape[-2:] not in {scores.shape[-2:], (1, scores.shape[-1])}:
-            raise ValueError(f"mask of shape {mask.shape} does not fit scores {scores.shape}")
-        if not mask.any(axis=-1).all():
-            raise ValueError("mask leaves at least one query without any key to attend to")
-        scores = np.where(mask, scores, -np.inf)
-    weights = softmax(scores)
-    return weights @ value, weights
+    try:
+        np.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
+        leading = np.broadcast_shapes(query.shape[:-2], key.shape[:-2])
+    except ValueError:
+        raise ValueError(
+            "leading axes of query, key and value must broadcast, "
+            f"got shapes {query.shape}, {key.shape} and {value.shape}"
+        ) from None
+    if mask is None:
+        return None
+    if mask.dtype != bool:
+        raise ValueError(f"mask must be boolean (True = may attend), got dtype {mask.dtype}")
+    shape = (*leading, query.shape[-2], key.shape[-2])
+    try:
+        mask = np.broadcast_to(mask, shape)
+    except ValueError:
+        raise ValueError(
+            f"mask of shape {mask.shape} does not broadcast to the scores' {shape}"
+        ) from None
+    if not mask.any(axis=-1).all():
+        raise ValueError("mask leaves at least one query without any key to attend to")
+    return mask

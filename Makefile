@@ -1,0 +1,28 @@
+# Every target makes its own environment in .venv first: `make serve` and `make test` need nothing but Python 3.11+.
+PYTHON ?= python3
+BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
+READY := .venv/ready
+export NO_MKDOCS_2_WARNING := 1
+
+.PHONY: serve site test check bench clean
+serve: | address $(READY)  ## read the book at the printed address; chapters run again when they change
+	$(BIN)/mkdocs serve
+site: | $(READY)  ## build the book into site/; any warning is an error
+	$(BIN)/mkdocs build --strict
+test: | $(READY)  ## all tests, first with the shapes of every array checked, then those of error messages
+	$(BIN)/pytest -m "not plain" --jaxtyping-packages=llmbook,beartype.beartype
+	$(BIN)/pytest -m plain
+check: | $(READY)  ## format, lint and types
+	$(BIN)/ruff format --check && $(BIN)/ruff check && $(BIN)/mypy
+bench: | $(READY)  ## speed, as ratios measured side by side
+	$(BIN)/pytest tests/benchmarks --benchmark-enable --benchmark-only
+clean:  ## forget results and the built site; the environment stays
+	rm -rf .cache site .pytest_cache .mypy_cache .ruff_cache
+
+.PHONY: address
+address:
+	@echo "The book will be at http://127.0.0.1:8000/ as soon as it is built."
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs,test]" -c constraints.txt
+	@echo ready > $(READY)

@@ -1,0 +1,214 @@
+"""The book's own fences: corrections, references, glossary, outline. Prose made from data.
+
+A fence such as
+
+    ```correction
+    gpt-before-bert
+    ```
+
+becomes the visible note of that row of `data/corrections.yaml`. Nothing is executed: these are
+texts, kept once and shown in several places.
+"""
+
+import functools
+import html
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+FIELDS = {"id", "claim", "verdict", "lesson", "right", "sources", "page"}
+VERDICTS = {
+    "imprecise": "imprecise",
+    "wrong": "wrong",
+    "unverifiable": "not verifiable",
+    "dated": "dated",
+}
+WORDS_A_MINUTE = 200
+SECONDS_A_CELL = 30
+
+
+def corrections(docs: Path) -> dict[str, dict[str, Any]]:
+    """The rows of `data/corrections.yaml` by id, checked.
+
+    Args:
+        docs: The folder that holds `data/`.
+
+    Returns:
+        Each row with `id`, `verdict`, `lesson`, `right`, `sources`, `page` and perhaps `claim`.
+
+    Raises:
+        ValueError: If a row lacks a field, has an unknown one, or an id comes twice.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for row in yaml.safe_load((docs / "data/corrections.yaml").read_text(encoding="utf-8")):
+        name = row.get("id")
+        if wrong := (set(row) - FIELDS) | (FIELDS - {"claim"} - set(row)):
+            raise ValueError(f"corrections.yaml: row {name!r} has wrong or missing fields {wrong}")
+        if row["verdict"] not in VERDICTS:
+            raise ValueError(
+                f"corrections.yaml: {name!r} has the unknown verdict {row['verdict']!r}"
+            )
+        if name in rows:
+            raise ValueError(f"corrections.yaml: id {name!r} comes twice")
+        rows[name] = row
+    return rows
+
+
+def _name(key: str, entry: Any) -> str:
+    """`Vaswani et al. 2017`, as it is cited."""
+    people = entry.persons.get("author") or entry.persons.get("editor") or []
+    names = [" ".join(person.prelast_names + person.last_names) or str(person) for person in people]
+    if not names:
+        raise ValueError(f"references.bib: {key} has no author")
+    shown = (
+        names[0]
+        if len(names) == 1
+        else " and ".join(names)
+        if len(names) == 2
+        else f"{names[0]} et al."
+    )
+    return f"{re.sub(r'[{}]', '', shown)} {entry.fields['year']}"
+
+
+def _reference(entry: Any) -> str:
+    """A reference as one line of Markdown: authors, title, where."""
+    fields = {name: re.sub(r"[{}]", "", text) for name, text in entry.fields.items()}
+    names = [_full_name(person) for person in entry.persons.get("author", [])]
+    if len(names) > 6 or names[-1] == "others":
+        names = [*names[: min(5, len(names) - 1)], "et al."]
+    places = ("journal", "booktitle", "publisher", "institution", "howpublished", "note")
+    where = next((fields[place] for place in places if place in fields), "")
+    link = fields.get("url") or (f"https://doi.org/{fields['doi']}" if "doi" in fields else "")
+    if "eprint" in fields:
+        where, link = (
+            where or f"arXiv:{fields['eprint']}",
+            link or f"https://arxiv.org/abs/{fields['eprint']}",
+        )
+    title = f"[{fields['title']}]({link})" if link else fields["title"]
+    return f"{', '.join(names)}, {fields['year']}. {title}." + (
+        f" *{where.rstrip('.')}*." if where else ""
+    )
+
+
+def _full_name(person: Any) -> str:
+    pieces = [*person.first_names, *person.middle_names, *person.prelast_names, *person.last_names]
+    return re.sub(r"[{}]", "", " ".join(pieces))
+
+
+class Blocks:
+    """Renders the fences of one book.
+
+    Args:
+        docs: The folder of the book's pages.
+    """
+
+    def __init__(self, docs: Path) -> None:
+        self.docs = docs
+        self.functions: dict[str, Callable[[str], str]] = {
+            "correction": self.correction,
+            "corrections": self.all_corrections,
+            "references": self.references,
+            "outline": self.outline,
+        }
+
+    @functools.cached_property
+    def _rows(self) -> dict[str, dict[str, Any]]:
+        return corrections(self.docs) if (self.docs / "data/corrections.yaml").exists() else {}
+
+    @functools.cached_property
+    def _entries(self) -> dict[str, Any]:
+        from pybtex.database import parse_file
+
+        file = self.docs / "references.bib"
+        return dict(parse_file(str(file)).entries) if file.exists() else {}
+
+    @functools.cached_property
+    def _cited(self) -> dict[str, tuple[str, str]]:
+        return {key: (_name(key, entry), _reference(entry)) for key, entry in self._entries.items()}
+
+    def _source(self, key: str) -> str:
+        if key not in self._cited:
+            raise ValueError(f"references.bib has no entry {key!r}")
+        return f"[{self._cited[key][0]}][{key}]"
+
+    def correction(self, text: str) -> str:
+        """The notes of some rows, an id a line, as one admonition each."""
+        notes = []
+        for name in text.split():
+            if name not in self._rows:
+                raise ValueError(f"corrections.yaml has no row {name!r}")
+            row = self._rows[name]
+            sources = ", ".join(self._source(key) for key in row["sources"])
+            notes.append(
+                f'<div class="admonition correction" id="correction-{name}" markdown="1">\n'
+                f'<p class="admonition-title">Correction to the lesson</p>\n\n'
+                f"The lesson says: {row['lesson']} {row['right']}"
+                + (f" Source: {sources}." if sources else "")
+                + "\n\n</div>\n"
+            )
+        return "\n".join(notes)
+
+    def all_corrections(self, text: str) -> str:
+        """Every correction, in the lesson's order, each linked to its place."""
+        lines = []
+        for name, row in self._rows.items():
+            title = html.escape(_title(self.docs / row["page"]))
+            lines.append(
+                f'<div class="admonition correction" markdown="1">\n\n'
+                f"**{VERDICTS[row['verdict']].capitalize()}**, in "
+                f"[{title}]({row['page']}#correction-{name}). The lesson says: "
+                f"{row['lesson']} {row['right']}\n\n</div>\n"
+            )
+        return "\n".join(lines)
+
+    def references(self, text: str) -> str:
+        """The bibliography, in the order of its names; each entry is a target for citations."""
+        ordered = sorted(self._cited.items(), key=lambda item: item[1][0].lower())
+        return (
+            "\n".join(f"- [{name}](#{key}){{#{key}}} {text}" for key, (name, text) in ordered)
+            + "\n"
+        )
+
+    def outline(self, text: str) -> str:
+        """The four parts as columns: number, title, one sentence, chapters and minutes.
+
+        Each line of the fence is `folder | title | sentence`.
+        """
+        out = []
+        for number, line in enumerate(text.strip().splitlines(), 1):
+            folder, title, sentence = (piece.strip() for piece in line.split("|"))
+            pages = sorted((self.docs / folder).glob("*.md"))
+            if not pages:
+                raise ValueError(f"outline: no chapter in {folder!r}")
+            minutes = sum(reading_minutes(page.read_text(encoding="utf-8")) for page in pages)
+            out.append(
+                f'<a class="part part-{number}" href="{folder}/"><b>{number}</b>'
+                f"<strong>{title}</strong>"
+                f"<span>{sentence}</span><small>{len(pages)} chapters, {minutes} min</small></a>"
+            )
+        return f'<nav class="parts" aria-label="Parts">{"".join(out)}</nav>\n'
+
+    def cite(self, text: str) -> str:
+        """Give each citation its class and, as a tooltip, the reference it leads to."""
+
+        def attributes(found: re.Match[str]) -> str:
+            reference = re.sub(r"\[([^\]]*)\]\([^)]*\)|[*_]", r"\1", self._cited[found[2]][1])
+            return f'{found[0]}{{ .cite title="{html.escape(reference)}" }}'
+
+        keys = "|".join(map(re.escape, self._cited))
+        return re.sub(rf"\[([^\]\n]+)\]\[({keys})\](?!{{)", attributes, text) if keys else text
+
+
+def reading_minutes(markdown: str) -> int:
+    """Minutes that a chapter takes: 200 words a minute, and half a minute a cell."""
+    cells = len(re.findall(r"^```python", markdown, re.M))
+    prose = re.sub(r"(?ms)^---\n.*?^---\n|^```.*?^```", "", markdown)
+    return max(1, round(len(prose.split()) / WORDS_A_MINUTE + cells * SECONDS_A_CELL / 60))
+
+
+def _title(page: Path) -> str:
+    found = re.search(r"^# (.+?)(?: \{.*)?$", page.read_text(encoding="utf-8"), re.M)
+    return found[1] if found else page.stem

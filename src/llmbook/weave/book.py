@@ -1,0 +1,110 @@
+"""A whole book at once: parse, execute what is stale, weave all."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from llmbook.weave.blocks import Blocks, reading_minutes
+from llmbook.weave.chapter import Chapter, Part, WeaveError, read_chapter
+from llmbook.weave.engine import Result, run, write_atomically
+from llmbook.weave.render import Book, weave
+
+WATTS_A_CORE = 15  # of a server processor at work, what the page's own cost is estimated with
+
+
+@dataclass
+class Woven:
+    """A page as the site generator shall read it, and its executed notebook, if it has cells."""
+
+    markdown: str
+    notebook: Path | None = None
+
+
+def weave_book(
+    docs: Path,
+    sources: Iterable[str],
+    cache: Path,
+    *,
+    package: str = "llmbook",
+    report: Callable[[str], None] = print,
+) -> tuple[dict[str, Woven], list[WeaveError]]:
+    """Weave the pages of a folder.
+
+    Args:
+        docs: The folder.
+        sources: Paths below it, in the order of the book: `.md` chapters, `.py` labs.
+        cache: Where results and notebooks are kept.
+        package: The package whose source the results depend on.
+        report: Is told a line for each executed chapter.
+
+    Returns:
+        Each page by its path, and the errors; a page with an error shows it in its place.
+    """
+    blocks = Blocks(docs)
+    book = Book(blocks.functions, (blocks.cite,))
+    errors: list[WeaveError] = []
+    chapters: dict[str, Chapter] = {}
+    for uri in sources:
+        try:
+            reader = read_lab if uri.endswith(".py") else read_chapter
+            chapters[uri] = reader(docs / uri, frozenset(blocks.functions))
+        except WeaveError as error:
+            errors.append(error)
+    results = run(list(chapters.values()), cache, package=package, report=report)
+    woven: dict[str, Woven] = {}
+    for uri, chapter in chapters.items():
+        result = results.get(chapter.path)
+        if isinstance(result, WeaveError):
+            errors.append(result)
+        try:
+            markdown, notebook = weave(chapter, result, book)
+        except WeaveError as error:
+            errors.append(error)
+            woven[uri] = Woven(f"# {error.path.name}\n\n```text\n{error}\n```\n")
+            continue
+        path = None
+        if chapter.cells:
+            path = (cache / "notebooks" / uri).with_suffix(".ipynb")
+            if not path.exists() or path.read_text(encoding="utf-8") != notebook:
+                write_atomically(path, notebook)
+        woven[uri] = Woven(_front_matter(chapter, result, path) + markdown, path)
+    return woven, errors
+
+
+def _front_matter(
+    chapter: Chapter, result: Result | WeaveError | None, notebook: Path | None
+) -> str:
+    """The chapter's own, with what the page shows at its head and foot."""
+    meta = dict(chapter.meta)
+    if "part" in meta and chapter.path.suffix == ".md":
+        meta["minutes"] = reading_minutes(chapter.path.read_text(encoding="utf-8"))
+    if notebook:
+        meta["notebook"] = notebook.name
+        meta["cells"] = sum(part.kind == "cell" for part in chapter.cells)
+    if isinstance(result, Result):
+        meta["seconds"] = round(result.seconds, 1)
+        meta["watt_hours"] = round(result.seconds * WATTS_A_CORE / 3600, 4)
+    return f"---\n{yaml.safe_dump(meta, sort_keys=True, allow_unicode=True)}---\n" if meta else ""
+
+
+def read_lab(path: Path, blocks: frozenset[str] = frozenset()) -> Chapter:
+    """Parse a lab, a `.py` notebook in percent format; its Markdown cells are prose."""
+    import jupytext
+
+    text = path.read_text(encoding="utf-8")
+    notebook = jupytext.reads(text, fmt="py:percent")
+    parts, line = [], 1
+    lines = text.splitlines()
+    for cell in notebook.cells:
+        line = next(
+            (n for n in range(line, len(lines) + 1) if lines[n - 1].startswith("# %%")), line
+        )
+        kind = "cell" if cell.cell_type == "code" else "prose"
+        options = dict.fromkeys(cell.metadata.get("tags", []), True)
+        parts.append(Part(kind, cell.source + "\n", line, options))
+        if kind == "prose":
+            parts.append(Part("prose", "\n", line))
+        line += 1
+    return Chapter(path, {}, parts)

@@ -1,0 +1,312 @@
+"""Execute what is stale, keep what is not: the part of weave that runs chapters.
+
+The engine knows nothing of MkDocs. A chapter's result is stored under a key made of its code,
+the source of every package module that the code imports, directly or not, the data files named
+there, and the versions of the libraries; prose is not in the key.
+"""
+
+import ast
+import asyncio
+import hashlib
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from llmbook.weave.chapter import Chapter, WeaveError
+
+SETUP = "from llmbook.weave import kernel as _weave\n_weave.setup()\n"
+VERSIONED = ("numpy", "torch", "matplotlib", "ipykernel", "ipython")
+KEPT = 500  # results in the store; the oldest go first
+TIMEOUT = 600  # seconds for one cell
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+Outputs = list[list[dict[str, Any]]]  # of each cell, in nbformat's form
+
+
+@dataclass
+class Result:
+    """What a chapter's kernel gave: the outputs of each cell, and how long it took."""
+
+    outputs: Outputs
+    seconds: float
+
+
+# --- the key ---------------------------------------------------------------------------------
+
+
+def _imports(code: str, package: str) -> tuple[set[str], set[str]]:
+    """Modules of the package that some code imports, and the roots of all others."""
+    inside: set[str] = set()
+    roots: set[str] = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            (inside if name.split(".")[0] == package else roots).add(name)
+    return inside, {name.split(".")[0] for name in roots}
+
+
+class Sources:
+    """The package's source: what each module's result depends on."""
+
+    def __init__(self, package: str, cache: Path) -> None:
+        spec = find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise ValueError(f"package {package!r} cannot be imported: install it first")
+        self.package, self.root = package, Path(spec.submodule_search_locations[0])
+        self.files: dict[str, Path] = {}
+        for file in sorted(self.root.rglob("*.py")):
+            parts = file.relative_to(self.root).with_suffix("").parts
+            self.files[".".join((package, *parts)).removesuffix(".__init__")] = file
+        self.hashes = {name: _hash(file.read_bytes()) for name, file in self.files.items()}
+        self.data = [
+            p
+            for p in sorted(self.root.rglob("*"))
+            if p.suffix not in {".py", ".pyc"} and p.is_file()
+        ]
+        self._stored = cache / f"imports-{_hash(json.dumps(self.hashes))}.json"
+
+    def closure(self, modules: Iterable[str]) -> set[str]:
+        """The modules, their packages, and all they import, directly or not."""
+        if not self._stored.exists():  # grimp is imported only when the package has changed
+            import grimp
+
+            graph = grimp.build_graph(self.package, cache_dir=None)
+            upstream = {m: sorted(graph.find_upstream_modules(m)) for m in self.files}
+            write_atomically(self._stored, json.dumps(upstream))
+        upstream = json.loads(self._stored.read_text(encoding="utf-8"))
+        found = {m for name in modules if name in self.files for m in (name, *upstream[name])}
+        packages = {m.rsplit(".", i)[0] for m in found for i in range(1, m.count(".") + 1)}
+        return found | packages
+
+
+def key(chapter: Chapter, sources: Sources) -> str:
+    """The name under which a chapter's result is stored."""
+    cells = [(part.kind, part.text, part.options.get("raises-exception")) for part in chapter.cells]
+    modules = {f"{sources.package}.weave.kernel", f"{sources.package}.weave.figures"}
+    roots: set[str] = set()
+    files = {}
+    for part in chapter.cells:
+        try:
+            inside, others = _imports(part.text, sources.package)
+        except SyntaxError:
+            continue  # the kernel reports it, with its line
+        modules, roots = modules | inside, roots | others
+        for text in re.findall(r"[\"']([\w./-]+\.\w+)[\"']", part.text):
+            if (file := chapter.path.parent / text).is_file():
+                files[text] = _hash(file.read_bytes())
+    closure = sources.closure(modules)
+    text = "".join(sources.files[name].read_text(encoding="utf-8") for name in closure)
+    data = {str(f): _hash(f.read_bytes()) for f in sources.data if f.name in text}
+    versions = {name: _version(name) for name in sorted({*VERSIONED, *roots})}
+    return _hash(json.dumps([cells, {m: sources.hashes[m] for m in sorted(closure)}, files,
+                             sorted(data.values()), versions, sys.version_info[:3]]))  # fmt: skip
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _hash(content: bytes | str) -> str:
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[
+        :24
+    ]
+
+
+# --- the store -------------------------------------------------------------------------------
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader sees all of it or none of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+        file.write(text)
+    Path(file.name).replace(path)
+
+
+def _load(path: Path) -> Result | None:
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        os.utime(path)
+        return Result(stored["outputs"], stored["seconds"])
+    except (OSError, ValueError, KeyError):  # absent, or damaged: then it is made anew
+        return None
+
+
+def _prune(folder: Path) -> None:
+    for file in sorted(folder.glob("*.json"), key=lambda f: f.stat().st_mtime)[:-KEPT]:
+        file.unlink()
+
+
+# --- execution -------------------------------------------------------------------------------
+
+
+def run(
+    chapters: Sequence[Chapter],
+    cache: Path,
+    *,
+    package: str = "llmbook",
+    jobs: int | None = None,
+    report: Callable[[str], None] = print,
+) -> dict[Path, Result | WeaveError]:
+    """Give each chapter's result, executing in parallel those that the store lacks.
+
+    Args:
+        chapters: Parsed chapters.
+        cache: The store's folder; made if absent.
+        package: The package whose source decides whether a result is still good.
+        jobs: Kernels at a time; one a core when left out.
+        report: Is told a line for each executed chapter, unless a terminal shows a bar.
+
+    Returns:
+        For each chapter's path its result, or the error that stopped it.
+    """
+    todo = [chapter for chapter in chapters if chapter.cells]
+    if not todo:
+        return {}
+    sources = Sources(package, cache)
+    paths = {chapter.path: cache / f"{key(chapter, sources)}.json" for chapter in todo}
+    results: dict[Path, Result | WeaveError] = {}
+
+    def missing() -> list[Chapter]:
+        for chapter in todo:
+            if chapter.path not in results and (found := _load(paths[chapter.path])):
+                results[chapter.path] = found
+        return [chapter for chapter in todo if chapter.path not in results]
+
+    if not missing():
+        return results
+    from filelock import FileLock
+
+    with FileLock(cache / "lock"):  # a second build waits, then finds the results
+        stale = missing()
+        for chapter, outcome in asyncio.run(_run_all(stale, jobs or os.cpu_count() or 1, report)):
+            results[chapter.path] = outcome
+            if isinstance(outcome, Result):
+                stored = {"outputs": outcome.outputs, "seconds": outcome.seconds}
+                write_atomically(paths[chapter.path], json.dumps(stored, ensure_ascii=False))
+        _prune(cache)
+    return results
+
+
+async def _run_all(
+    chapters: list[Chapter], jobs: int, report: Callable[[str], None]
+) -> Iterator[tuple[Chapter, Result | WeaveError]]:
+    from tqdm import tqdm
+
+    bar = tqdm(total=len(chapters), desc="executing chapters", disable=not sys.stderr.isatty())
+    gate = asyncio.Semaphore(jobs)
+
+    async def one(chapter: Chapter) -> Result | WeaveError:
+        async with gate:
+            try:
+                outcome: Result | WeaveError = await _run_chapter(chapter)
+            except WeaveError as error:
+                outcome = error
+        bar.update()
+        if bar.disable:
+            took = f"{outcome.seconds:.1f} s" if isinstance(outcome, Result) else "failed"
+            report(f"executed {chapter.path.name}: {took}")
+        return outcome
+
+    outcomes = await asyncio.gather(*(one(chapter) for chapter in chapters))
+    bar.close()
+    return zip(chapters, outcomes, strict=True)
+
+
+async def _run_chapter(chapter: Chapter) -> Result:
+    import nbformat
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    cells = [nbformat.v4.new_code_cell(SETUP)]
+    for part in chapter.cells:
+        code = f"print({part.text})" if part.kind == "inline" else part.text
+        tags = ["raises-exception"] if "raises-exception" in part.options else []
+        cells.append(nbformat.v4.new_code_cell(code, metadata={"tags": tags}))
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    # One thread a kernel: several run at once, and sums then come out the same every time.
+    environment = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    environment |= {
+        "PYTHONHASHSEED": "0",
+        "SOURCE_DATE_EPOCH": "0",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    with tempfile.TemporaryDirectory(prefix="w", ignore_cleanup_errors=True) as sockets:
+        manager = AsyncKernelManager(connection_file=str(Path(sockets) / "k.json"))
+        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        manager._kernel_spec = KernelSpec(argv=command, language="python", display_name="Python 3")
+        if os.name != "nt":
+            manager.transport, manager.ip = "ipc", str(Path(sockets) / "k")
+        where = {"metadata": {"path": str(chapter.path.parent.resolve())}}
+        client = NotebookClient(notebook, km=manager, timeout=TIMEOUT, resources=where)
+        started = time.perf_counter()
+        try:
+            async with client.async_setup_kernel(env={**os.environ, **environment}):
+                for index, cell in enumerate(cells):
+                    part = chapter.cells[max(index - 1, 0)]
+                    try:
+                        await client.async_execute_cell(cell, index)
+                    except CellExecutionError:
+                        pass  # the output says it, and _check reports it
+                    except (CellTimeoutError, DeadKernelError) as error:
+                        why = (
+                            f"it ran over {TIMEOUT} s"
+                            if isinstance(error, TimeoutError)
+                            else "its kernel died"
+                        )
+                        raise WeaveError(
+                            chapter.path, part.line, f"{why} in the cell\n{part.text}"
+                        ) from None
+                    _check(chapter, part, cell.outputs)
+        finally:
+            await manager.shutdown_kernel(now=True)
+        seconds = time.perf_counter() - started
+    return Result([_tidy(cell.outputs) for cell in cells[1:]], seconds)
+
+
+def _check(chapter: Chapter, part: Any, outputs: list[Any]) -> None:
+    errors = [output for output in outputs if output.output_type == "error"]
+    expected = "raises-exception" in part.options
+    if errors and not expected:
+        trace = ANSI.sub("", "\n".join(errors[0].traceback))
+        said = f"{errors[0].ename}: {errors[0].evalue}"
+        raise WeaveError(chapter.path, part.line, f"{said}\nin the cell\n{part.text}\n{trace}")
+    if expected and not errors:
+        raise WeaveError(
+            chapter.path, part.line, "this cell must raise (raises-exception) and did not"
+        )
+
+
+def _tidy(outputs: list[Any]) -> list[dict[str, Any]]:
+    """Outputs as plain data: streams joined, escape codes and counters taken out."""
+    tidy: list[dict[str, Any]] = []
+    for output in json.loads(json.dumps(outputs)):
+        output.pop("execution_count", None)
+        if output["output_type"] == "stream":
+            output["text"] = ANSI.sub("", output["text"])
+            if tidy and tidy[-1].get("name") == output["name"]:
+                tidy[-1]["text"] += output["text"]
+                continue
+        if output["output_type"] == "error":
+            output["traceback"] = [ANSI.sub("", line) for line in output["traceback"]]
+        tidy.append(output)
+    return tidy

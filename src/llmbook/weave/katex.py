@@ -1,0 +1,83 @@
+r"""A Python-Markdown extension that sets formulas with KaTeX when the page is built.
+
+It finishes what `pymdownx.arithmatex` (generic) starts, so it works the same in chapters and in
+docstrings, and no reader's browser runs a script for it. `\query{Q}`, `\key{K}`, `\val{V}` and
+`\head{…}` give the four roles of attention their colours.
+"""
+
+import functools
+import html
+import re
+from importlib.resources import files
+from typing import Any
+
+from markdown import Markdown
+from markdown.extensions import Extension
+from markdown.postprocessors import Postprocessor
+
+MACROS = {rf"\{name}": rf"\htmlClass{{{name}}}{{#1}}" for name in ("query", "key", "val", "head")}
+FORMULA = re.compile(
+    r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<tex>.*?)\\[)\]]</(?P=tag)>', re.DOTALL
+)
+
+
+@functools.cache
+def _engine() -> Any:
+    from py_mini_racer import MiniRacer
+
+    engine = MiniRacer()
+    engine.eval(files("llmbook.weave").joinpath("vendor/katex.min.js").read_text(encoding="utf-8"))
+    return engine
+
+
+@functools.cache
+def render(tex: str, display: bool = False) -> str:
+    r"""A formula as HTML, with MathML beside it for those who cannot see it.
+
+    Args:
+        tex: LaTeX without delimiters.
+        display: On a line of its own.
+
+    Returns:
+        HTML that needs KaTeX's style sheet.
+
+    Raises:
+        ValueError: If KaTeX cannot read the formula.
+
+    Examples:
+        >>> "katex-mathml" in render(r"\sqrt{d_k}")
+        True
+    """
+    options = {"displayMode": display, "macros": MACROS, "strict": False, "trust": True}
+    try:
+        return str(_engine().call("katex.renderToString", tex, options))
+    except Exception as error:  # the engine has its own exception types, by version
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"KaTeX cannot set {tex!r}: {reason}") from None
+
+
+class _SetFormulas(Postprocessor):
+    def run(self, text: str) -> str:
+        def replace(found: re.Match[str]) -> str:
+            display = found["tag"] == "div"
+            inner = render(html.unescape(found["tex"]).strip(), display)
+            if not display:
+                return f'<span class="formula">{inner}</span>'
+            return (
+                f'<div class="formula" tabindex="0" role="group" aria-label="formula">{inner}</div>'
+            )
+
+        return FORMULA.sub(replace, text)
+
+
+class KatexExtension(Extension):
+    """Registers the step that sets formulas, after all others."""
+
+    def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802 (Python-Markdown's name)
+        """Add the postprocessor."""
+        md.postprocessors.register(_SetFormulas(md), "llmbook-katex", 0)
+
+
+def makeExtension(**options: Any) -> KatexExtension:  # noqa: N802 (Python-Markdown's name)
+    """What Python-Markdown calls to load the extension."""
+    return KatexExtension(**options)

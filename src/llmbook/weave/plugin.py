@@ -1,0 +1,77 @@
+"""The MkDocs plugin `llmbook-weave`: hands woven Markdown to MkDocs in place of the chapters."""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from mkdocs.config import config_options
+from mkdocs.config.base import Config
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+from mkdocs.plugins import BasePlugin, get_plugin_logger
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+from llmbook.weave.book import Woven, weave_book
+
+log = get_plugin_logger("llmbook-weave")
+
+
+class WeaveConfig(Config):
+    """Options of the plugin."""
+
+    cache = config_options.Type(str, default=".cache/weave")
+    package = config_options.Type(str, default="llmbook")
+
+
+class WeavePlugin(BasePlugin[WeaveConfig]):
+    """Executes chapters before MkDocs reads them."""
+
+    def on_startup(self, *, command: Literal["build", "gh-deploy", "serve"], dirty: bool) -> None:
+        """Under `serve` an error is shown in its page and the server goes on."""
+        self.serving = command == "serve"
+        self.woven: dict[str, Woven] = {}
+
+    def on_config(self, config: MkDocsConfig) -> MkDocsConfig:
+        """Say at once where the book will be, and watch the package too."""
+        root = Path(config.config_file_path).parent
+        if self.serving:
+            log.info(f"the book will be at http://{config.dev_addr}/ when it is built")
+            config.watch.append(str(root / "src"))
+        self.cache = root / self.config.cache
+        return config
+
+    def on_files(self, files: Files, *, config: MkDocsConfig) -> Files:
+        """Weave every page; add the executed notebooks; hand labs over as notebooks."""
+        sources = [
+            file.src_uri
+            for file in files
+            if file.src_uri.endswith(".md") or re.fullmatch(r"labs/\w+\.py", file.src_uri)
+        ]
+        self.woven, errors = weave_book(
+            Path(config.docs_dir), sources, self.cache, package=self.config.package, report=log.info
+        )
+        for error in errors:
+            log.error(str(error))
+        if errors and not self.serving:
+            raise PluginError(f"{len(errors)} error(s) in the chapters, listed above")
+        for uri, woven in self.woven.items():
+            if woven.notebook is None:
+                continue
+            if uri.endswith(".py"):
+                files.remove(files.src_uris[uri])
+            name = uri.rpartition(".")[0] + ".ipynb"
+            files.append(File.generated(config, name, abs_src_path=str(woven.notebook)))
+        return files
+
+    def on_page_read_source(self, *, page: Page, config: MkDocsConfig) -> str | None:
+        """The woven Markdown of the page."""
+        woven = self.woven.get(page.file.src_uri)
+        return woven.markdown if woven else None
+
+    def on_page_content(self, html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+        """Take out of a lab page what JupyterLab's template inlines or fetches from elsewhere."""
+        if not page.file.src_uri.endswith(".ipynb"):
+            return html
+        html = re.sub(r"<style.*?</style>|<link [^>]*stylesheet[^>]*>", "", html, flags=re.S)
+        return re.sub(r"<script\b.*?</script>", "", html, flags=re.S)

@@ -1,0 +1,271 @@
+"""Put outputs back into the text: plain Markdown for the page, a notebook for the download."""
+
+import html
+import json
+import re
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmbook.weave.chapter import Chapter, Part, WeaveError
+from llmbook.weave.engine import Result
+from llmbook.weave.kernel import FIGURE
+
+Block = Callable[[str], str]
+PLAIN, END = '\n<div class="output"><pre tabindex="0">', "</pre></div>\n"
+
+
+@dataclass
+class Book:
+    """What is shared by all chapters: figure numbers, and the book's own blocks.
+
+    Attributes:
+        blocks: Renders the fence of that name, such as `correction`.
+        filters: Applied to each chapter's woven text, last.
+        figures: How many figures each part of the book has had so far.
+    """
+
+    blocks: Mapping[str, Block] = field(default_factory=dict)
+    filters: tuple[Callable[[str], str], ...] = ()
+    figures: dict[Any, int] = field(default_factory=dict)
+
+
+def weave(chapter: Chapter, result: Result | WeaveError | None, book: Book) -> tuple[str, str]:
+    """The chapter as plain Markdown with outputs and figures, and as an executed notebook.
+
+    Args:
+        chapter: A parsed chapter.
+        result: Its outputs; an error is shown at its place; `None` for a chapter without cells.
+        book: What chapters share; its figure counts go up.
+
+    Returns:
+        Markdown and the notebook's JSON.
+
+    Raises:
+        WeaveError: For a figure without alt text or caption, an unknown listing, a block that
+            cannot be rendered, or a reference to a figure that is not there.
+    """
+    outputs = iter(result.outputs if isinstance(result, Result) else [])
+    failed = result if isinstance(result, WeaveError) else None
+    text: list[str] = []
+    cells: list[dict[str, Any]] = []
+    numbers: dict[str, str] = {}
+    prose: list[str] = []
+
+    def flush() -> None:
+        if joined := "".join(prose).strip("\n"):
+            cells.append({"cell_type": "markdown", "metadata": {}, "source": joined})
+        prose.clear()
+
+    for part in chapter.parts:
+        mine = next(outputs, None) if part.runs else None
+        if part.kind == "prose":
+            piece = part.text
+            prose.append(piece)
+        elif part.kind == "inline":
+            shown = "?" if mine is None else "".join(o.get("text", "") for o in mine).strip()
+            title = html.escape(part.text, quote=True)
+            piece = f'<span class="value" title="{title}">{html.escape(shown)}</span>'
+            prose.append(shown)
+        elif part.kind == "block":
+            try:
+                piece = book.blocks[part.options["name"]](part.text) + "\n"
+            except (KeyError, ValueError) as error:
+                raise WeaveError(chapter.path, part.line, str(error.args[0])) from None
+            prose.append(piece)
+        elif part.kind == "listing":
+            piece, source = _listing(chapter, part)
+            prose.append(f"```py\n{source}```\n")
+        else:
+            if failed and failed.line == part.line:
+                piece = _code(part) + _failure(failed)
+            else:
+                piece = _cell(chapter, part, mine or [], book, numbers)
+            flush()
+            cells.append(_notebook_cell(part, mine or []))
+        text.append(piece)
+    flush()
+
+    woven = "".join(text)
+    for name in set(re.findall(r"(?<![\w`])@(fig-[\w-]+)", woven)):
+        if name not in numbers:
+            line = next(p.line for p in chapter.parts if f"@{name}" in p.text)
+            raise WeaveError(
+                chapter.path, line, f"no figure of this chapter has the label {name!r}"
+            )
+        woven = re.sub(rf"(?<![\w`])@{name}(?![\w-])", f"[Figure {numbers[name]}](#{name})", woven)
+    for apply in book.filters:
+        woven = apply(woven)
+    for index, cell in enumerate(cells):
+        cell["id"] = f"cell-{index}"
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook = {
+        "cells": cells,
+        "metadata": {"kernelspec": kernel},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    return woven, json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def _code(part: Part) -> str:
+    return f"```python\n{part.text}```\n"
+
+
+def _failure(error: WeaveError) -> str:
+    message = html.escape(f"{error.path}:{error.line}\n{error.message}")
+    return f'\n<div class="output error"><pre tabindex="0">{_unbroken(message)}</pre></div>\n\n'
+
+
+def _unbroken(text: str) -> str:
+    """Text for an HTML block: a blank line would end it."""
+    return re.sub(r"\n(?=\s*\n)", "\n&#8203;", text)
+
+
+def _cell(
+    chapter: Chapter, part: Part, outputs: list[dict[str, Any]], book: Book, numbers: dict[str, str]
+) -> str:
+    hide = part.options.get("hide")
+    drawings: list[list[dict[str, Any]]] = []
+    shown: list[str] = []
+    for output in outputs:
+        data = output.get("data", {})
+        if FIGURE in data:
+            drawings.append(data[FIGURE])
+        elif "text/markdown" in data:
+            shown.append(f"\n{''.join(data['text/markdown'])}\n")
+        elif "text/html" in data:
+            shown.append(
+                f'\n<div class="output html">{_unbroken("".join(data["text/html"]))}</div>\n'
+            )
+        elif output["output_type"] == "error":
+            said = html.escape(f"{output['ename']}: {output['evalue']}")
+            shown.append(
+                f'\n<div class="output fails"><pre tabindex="0">{_unbroken(said)}</pre></div>\n'
+            )
+        elif said := html.escape(
+            "".join(output.get("text", "") or data.get("text/plain", ""))
+        ).rstrip("\n"):
+            if shown and shown[-1].startswith(
+                PLAIN
+            ):  # what is printed and what is returned: one box
+                said = shown.pop()[len(PLAIN) : -len(END)] + "\n" + said
+            shown.append(f"{PLAIN}{_unbroken(said)}{END}")
+    piece = ""
+    volatile = " data-volatile" if "volatile" in part.options else ""
+    if hide in {"output", "all"}:
+        shown, drawings = [], []
+    if hide not in {"input", "all"}:
+        inner = _code(part) + "".join(shown)
+        piece = f'<div class="cell"{volatile} markdown="1">\n\n{inner}\n</div>\n\n'
+    elif shown:
+        piece = "".join(shown) + "\n"
+        if volatile:
+            piece = f'<div{volatile} markdown="1">\n{piece}</div>\n\n'
+    if drawings:
+        piece += _figure(chapter, part, drawings, book, numbers)
+    return piece
+
+
+def _figure(
+    chapter: Chapter,
+    part: Part,
+    drawings: list[list[dict[str, Any]]],
+    book: Book,
+    numbers: dict[str, str],
+) -> str:
+    for need in ("alt", "caption"):
+        if need not in part.options:
+            raise WeaveError(
+                chapter.path, part.line, f'this cell shows a figure and has no {need}="…"'
+            )
+    group = chapter.meta.get("part", 0)
+    book.figures[group] = book.figures.get(group, 0) + 1
+    number = f"{group}.{book.figures[group]}"
+    label = part.options.get("label", f"fig-{chapter.path.stem}-{book.figures[group]}")
+    if label in numbers:
+        raise WeaveError(chapter.path, part.line, f"the label {label!r} is taken by another figure")
+    numbers[label] = number
+    alt, caption = html.escape(part.options["alt"]), part.options["caption"]
+    panels = []
+    for index, drawing in enumerate(drawings):
+        for variant in drawing:
+            size = (
+                ""
+                if len(drawing) == 1
+                else " wide-only"
+                if variant is drawing[0]
+                else " narrow-only"
+            )
+            prefix = f"{label}-{index}-{variant['width']}-"
+            svg = re.sub(r'((?: id="|url\(#|href="#))', rf"\g<1>{prefix}", variant["svg"])
+            name = f'role="img" aria-labelledby="{prefix}t" data-search-exclude'
+            title = f'<title id="{prefix}t">{alt}</title>'
+            svg = re.sub(r"<svg([^>]*)>", rf'<svg class="drawing{size}" {name}\1>', svg, count=1)
+            panels.append(svg.replace(">", ">" + title.replace("\\", "\\\\"), 1))
+    wide = (
+        " wide"
+        if max(drawing[0]["width"] for drawing in drawings) > 620 or len(drawings) > 1
+        else ""
+    )
+    return (
+        f'<figure class="figure{wide}" id="{label}" markdown="1">\n'
+        f'<div class="drawings">{"".join(panels)}</div>\n'
+        f'<figcaption markdown="span">**[Figure {number}](#{label})** {caption}</figcaption>\n'
+        "</figure>\n\n"
+    )
+
+
+def _listing(chapter: Chapter, part: Part) -> tuple[str, str]:
+    import griffe
+
+    name = part.options["listing"]
+    try:
+        found = griffe.load(name.split(".")[0], submodules=True)[name.partition(".")[2]]
+        source = textwrap.dedent("".join(found.lines and [line + "\n" for line in found.lines]))
+    except (KeyError, ImportError):
+        raise WeaveError(
+            chapter.path, part.line, f"listing: {name!r} is not in the package"
+        ) from None
+    source = _without_docstring(source)
+    bar = f'<div class="listing-bar" markdown="span">[`{name}`][{name}]<span>source</span></div>'
+    return (
+        f'<div class="listing" markdown="1">\n{bar}\n\n```python\n{source}```\n\n</div>\n\n',
+        source,
+    )
+
+
+def _without_docstring(source: str) -> str:
+    """The code alone: on a page the text around it says what the docstring says."""
+    import ast
+
+    lines = source.splitlines(keepends=True)
+    drop: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if (
+            isinstance(node, (ast.FunctionDef, ast.ClassDef))
+            and ast.get_docstring(node)
+            and len(node.body) > 1
+        ):
+            first = node.body[0]
+            drop |= set(range(first.lineno - 1, first.end_lineno or first.lineno))
+            if isinstance(node, ast.ClassDef):  # and the blank line after it
+                drop.add(first.end_lineno or first.lineno)
+    return "".join(line for number, line in enumerate(lines) if number not in drop)
+
+
+def _notebook_cell(part: Part, outputs: list[dict[str, Any]]) -> dict[str, Any]:
+    kept = []
+    for output in [] if "volatile" in part.options else outputs:
+        data = {k: v for k, v in output.get("data", {}).items() if k != FIGURE}
+        kept.append({**output, **({"data": data} if data else {})})
+        if output["output_type"] == "execute_result":
+            kept[-1]["execution_count"] = None
+    return {
+        "cell_type": "code",
+        "execution_count": None,
+        "metadata": {},
+        "outputs": kept,
+        "source": part.text.rstrip("\n"),
+    }

@@ -1,0 +1,1 @@
+"""Files made by others or drawn in advance, with the command that refreshes them."""

@@ -1,0 +1,310 @@
+"""`llmbook.transformer` against PyTorch's own layer, and by what each position may depend on."""
+
+import copy
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from llmbook.transformer import TransformerBlock
+
+BATCH, SEQ, D_MODEL, NUM_HEADS, D_FF = 3, 7, 32, 4, 64
+SHAPE = (BATCH, SEQ, D_MODEL)
+
+
+@pytest.fixture(params=[False, True], ids=["post-norm", "pre-norm"])
+def norm_first(request: pytest.FixtureRequest) -> bool:
+    """Both places of the layer norm."""
+    return bool(request.param)
+
+
+def torch_layer(**options: Any) -> nn.TransformerEncoderLayer:
+    """PyTorch's layer in float64 whose norms and biases are not the trivial ones."""
+    torch.manual_seed(0)
+    options = {"dtype": torch.float64, "batch_first": True, **options}
+    layer = nn.TransformerEncoderLayer(D_MODEL, NUM_HEADS, D_FF, **options)
+    for parameter in layer.parameters():
+        if parameter.ndim == 1:
+            nn.init.normal_(parameter, mean=0.5)
+    return layer.eval()
+
+
+def block(**options: Any) -> TransformerBlock:
+    """A small block of ours in float64 and eval mode."""
+    torch.manual_seed(0)
+    return TransformerBlock(D_MODEL, NUM_HEADS, D_FF, **options).double().eval()
+
+
+def inputs(*shape: int) -> Tensor:
+    """Standard normal float64 numbers that want a gradient."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(*(shape or SHAPE), generator=generator, dtype=torch.float64).requires_grad_()
+
+
+def causal() -> Tensor:
+    """Each position may attend to itself and to those before it."""
+    return torch.ones(SEQ, SEQ, dtype=torch.bool).tril()
+
+
+def padding() -> Tensor:
+    """Items of seven, five and two positions."""
+    return torch.arange(SEQ).expand(BATCH, 1, SEQ) < torch.tensor([7, 5, 2]).view(BATCH, 1, 1)
+
+
+MASKS: dict[str, tuple[Tensor | None, dict[str, Tensor]]] = {
+    "all": (None, {}),
+    "causal": (causal(), {"src_mask": ~causal()}),
+    "padding": (padding(), {"src_key_padding_mask": ~padding().squeeze(1)}),
+    "both": (
+        causal() & padding(),
+        {"src_mask": ~causal(), "src_key_padding_mask": ~padding().squeeze(1)},
+    ),
+}
+
+
+def assert_equal(ours: TransformerBlock, layer: nn.TransformerEncoderLayer, masks: str) -> None:
+    """Forward, gradient of the input, and gradient of every weight agree to rounding."""
+    mask, their_masks = MASKS[masks]
+    x = inputs()
+    their_x = x if layer.self_attn.batch_first else x.transpose(0, 1)
+    our_y, their_y = ours(x, mask), layer(their_x, **their_masks)
+    if not layer.self_attn.batch_first:
+        their_y = their_y.transpose(0, 1)
+    torch.testing.assert_close(our_y, their_y, rtol=0, atol=1e-12)
+
+    # Weighted, because the plain sum of a layer norm's output hardly depends on its input.
+    direction = torch.linspace(-1, 1, our_y.numel(), dtype=our_y.dtype).view_as(our_y)
+    our_x, *our_gradients = torch.autograd.grad(our_y, (x, *ours.parameters()), direction)
+    their_x, *their_gradients = torch.autograd.grad(their_y, (x, *layer.parameters()), direction)
+    torch.testing.assert_close(our_x, their_x, rtol=0, atol=1e-12)
+    carrier = copy.deepcopy(layer)  # takes their gradients to our names, as if they were weights
+    with torch.no_grad():
+        for parameter, gradient in zip(carrier.parameters(), their_gradients, strict=True):
+            parameter.copy_(gradient)
+    expected = TransformerBlock.from_torch(carrier).parameters()
+    for mine, theirs in zip(our_gradients, expected, strict=True):
+        torch.testing.assert_close(mine, theirs.detach(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("masks", MASKS)
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_block_equals_torch(norm_first: bool, batch_first: bool, masks: str) -> None:
+    """With the same weights, ours is `nn.TransformerEncoderLayer`, forward and backward."""
+    layer = torch_layer(norm_first=norm_first, batch_first=batch_first)
+    assert_equal(TransformerBlock.from_torch(layer), layer, masks)
+
+
+@pytest.mark.parametrize("activation", [F.relu, torch.relu, nn.ReLU()], ids=["F", "torch", "nn"])
+def test_epsilon_and_every_spelling_of_relu_carry_over(activation: Any) -> None:
+    """A large layer-norm epsilon is not lost, and the activation may be a function or a module."""
+    layer = torch_layer(layer_norm_eps=0.5, activation=activation)
+    assert_equal(TransformerBlock.from_torch(layer), layer, "all")
+
+
+def test_training_without_dropout_equals_torch(norm_first: bool) -> None:
+    """In training mode the two part only where they drop."""
+    layer = torch_layer(norm_first=norm_first, dropout=0.0).train()
+    assert_equal(TransformerBlock.from_torch(layer), layer, "causal")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("training", [True, False])
+def test_from_torch_keeps_the_layers_state(dtype: torch.dtype, training: bool) -> None:
+    """Dtype, device, dropout rate, norm placement and training mode come along."""
+    layer = torch_layer(dtype=dtype, dropout=0.3, norm_first=True).train(training)
+    ours = TransformerBlock.from_torch(layer)
+    assert {parameter.dtype for parameter in ours.parameters()} == {dtype}
+    assert {parameter.device.type for parameter in ours.parameters()} == {"cpu"}
+    assert all(parameter.requires_grad for parameter in ours.parameters())
+    assert all(module.training is training for module in ours.modules())
+    assert ours.dropout.p == 0.3
+    assert ours.norm_first
+
+
+def test_from_torch_copies() -> None:
+    """Training one of the two leaves the other as it was, and no random number is drawn."""
+    layer = torch_layer()
+    state = torch.get_rng_state()
+    ours = TransformerBlock.from_torch(layer)
+    assert torch.equal(torch.get_rng_state(), state)
+    theirs = {parameter.untyped_storage().data_ptr() for parameter in layer.parameters()}
+    mine = {parameter.untyped_storage().data_ptr() for parameter in ours.parameters()}
+    assert len(mine) == 16  # the three projections share no storage either
+    assert not mine & theirs
+    before = ours(inputs()).clone()
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.zero_()
+    assert torch.equal(ours(inputs()), before)
+
+
+def test_from_torch_follows_the_device() -> None:
+    """A layer on another device gives a block there (`meta` stands for all of them)."""
+    ours = TransformerBlock.from_torch(torch_layer(device="meta"))
+    assert {parameter.device.type for parameter in ours.parameters()} == {"meta"}
+
+
+def test_fresh_block_has_the_published_number_of_parameters() -> None:
+    """Attention 4d² + 4d, feed-forward 2df + f + d, two norms 4d."""
+    d, f = 512, 2048
+    count = sum(parameter.numel() for parameter in TransformerBlock(d, 8, f).parameters())
+    assert count == (4 * d * d + 4 * d) + (2 * d * f + f + d) + 4 * d == 3_152_384
+
+
+def test_causal_mask_hides_the_future(norm_first: bool) -> None:
+    """Changing a position changes itself and what comes after, never what came before."""
+    ours, x = block(norm_first=norm_first), inputs().detach()
+    changed = x.clone()
+    changed[:, 4] *= -1  # adding a constant would be undone by the layer norm
+    moved = (ours(x, causal()) - ours(changed, causal())).abs().amax(dim=(0, 2))
+    assert not moved[:4].any()
+    assert (moved[4:] > 1e-3).all()
+    assert (ours(x) - ours(changed)).abs().amax(dim=(0, 2)).gt(1e-3).all()  # no mask: all move
+
+
+def test_items_of_a_batch_do_not_mix(norm_first: bool) -> None:
+    """Changing one item leaves the others bit for bit."""
+    ours, x = block(norm_first=norm_first), inputs().detach()
+    changed = x.clone()
+    changed[1] *= -1
+    moved = (ours(x) - ours(changed)).abs().amax(dim=(1, 2))
+    assert moved[1] > 1e-3
+    assert not moved[[0, 2]].any()
+
+
+def test_without_a_mask_order_does_not_matter(norm_first: bool) -> None:
+    """Shuffled positions give shuffled outputs: a block alone knows no order."""
+    ours, x = block(norm_first=norm_first), inputs()
+    order = torch.randperm(SEQ, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(ours(x[:, order]), ours(x)[:, order])
+
+
+def test_padding_mask_equals_leaving_the_padding_out(norm_first: bool) -> None:
+    """What stands in padded positions reaches no other position."""
+    ours, x = block(norm_first=norm_first), inputs()
+    torch.testing.assert_close(ours(x, padding())[2, :2], ours(x[2:, :2])[0])
+
+
+def test_dropout_acts_in_training_alone(norm_first: bool) -> None:
+    """Two calls differ while training and are the same in eval mode."""
+    ours, x = block(norm_first=norm_first, dropout=0.5), inputs()
+    assert torch.equal(ours(x), ours(x))
+    ours.train()
+    assert not torch.equal(ours(x), ours(x))
+
+
+def test_dropping_every_sublayer_leaves_the_residual_stream() -> None:
+    """Dropout sits on the sub-layers' outputs: at rate 1, a pre-norm block passes x through."""
+    x = inputs()
+    assert torch.equal(block(norm_first=True, dropout=1.0).train()(x), x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_a_query_without_keys_takes_up_nothing(dtype: torch.dtype, norm_first: bool) -> None:
+    """Its heads give zeros, so only the output projection's bias is added; no NaN either way."""
+    ours, x = block(norm_first=norm_first).to(dtype), inputs().to(dtype)
+    mask = causal()
+    mask[3] = False
+    attended = ours.attention(x, mask.expand(BATCH, SEQ, SEQ))
+    torch.testing.assert_close(attended[:, 3], ours.attention.out.bias.expand(BATCH, D_MODEL))
+    y = ours(x, mask)
+    assert y.isfinite().all()
+    gradients = torch.autograd.grad(y.square().sum(), tuple(ours.parameters()))
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_block_trains(norm_first: bool) -> None:
+    """A few steps of Adam halve the loss on a fixed target, so gradients reach what they should."""
+    ours, x = block(norm_first=norm_first, dropout=0.0).train(), inputs().detach()
+    target = x.roll(1, dims=1)
+    optimiser = torch.optim.Adam(ours.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(60):
+        loss = (ours(x, causal()) - target).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 2
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((10, 3, 8), "num_heads must divide d_model, got d_model=10 and num_heads=3"),
+        ((0, 1, 8), "must be positive, got 0, 1 and 8"),
+        ((8, -2, 8), "must be positive, got 8, -2 and 8"),
+        ((8, 2, 0), "must be positive, got 8, 2 and 0"),
+    ],
+)
+def test_impossible_sizes_are_named(sizes: tuple[int, int, int], message: str) -> None:
+    """Sizes that make no block are refused when it is built, not when it runs."""
+    with pytest.raises(ValueError, match=message):
+        TransformerBlock(*sizes)
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("shape", [(SEQ, D_MODEL), (BATCH, SEQ, 31), (1, BATCH, SEQ, D_MODEL)])
+def test_wrong_input_shapes_are_named(shape: tuple[int, ...]) -> None:
+    """The error shows the shape that is needed and the one that came."""
+    message = re.escape(f"x must have the shape (batch, seq, 32), got {shape}")
+    with pytest.raises(ValueError, match=message):
+        block()(inputs(*shape))
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (torch.zeros(SEQ, SEQ), r"mask must be boolean .*, got dtype torch.float32"),
+        (torch.ones(SEQ, SEQ, dtype=torch.int), r"mask must be boolean .*, got dtype torch.int32"),
+        (
+            torch.ones(BATCH, SEQ, dtype=torch.bool),
+            r"mask of shape \(3, 7\) does not broadcast to \(batch, query, key\) = \(3, 7, 7\); "
+            r"a padding mask has the shape \(batch, 1, key\)",
+        ),
+        (torch.ones(2, 1, SEQ, dtype=torch.bool), r"\(2, 1, 7\) does not broadcast"),
+        (torch.ones(BATCH, 1, SEQ, SEQ, dtype=torch.bool), r"\(3, 1, 7, 7\) does not broadcast"),
+    ],
+)
+def test_wrong_masks_are_named(mask: Tensor, message: str) -> None:
+    """A mask of numbers could be additive, so it is refused; so is one that does not fit."""
+    with pytest.raises(ValueError, match=message):
+        block()(inputs(), mask)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"activation": "gelu"}, "activation gelu is not supported"),
+        ({"activation": nn.SiLU()}, r"activation SiLU\(\) is not supported"),
+    ],
+)
+def test_from_torch_names_what_it_does_not_support(options: dict[str, Any], message: str) -> None:
+    """A layer that ours cannot equal is refused instead of half copied."""
+    with pytest.raises(ValueError, match=message):
+        TransformerBlock.from_torch(torch_layer(**options))
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("build", [lambda: nn.Linear(2, 2), lambda: None, block])
+def test_from_torch_refuses_other_things(build: Callable[[], Any]) -> None:
+    """Anything but PyTorch's encoder layer is a TypeError that names what came."""
+    thing = build()
+    with pytest.raises(TypeError, match=f"TransformerEncoderLayer, got {type(thing).__name__}"):
+        TransformerBlock.from_torch(thing)
+
+
+def test_from_torch_takes_absent_biases_as_zeros(norm_first: bool) -> None:
+    """A layer made with bias=False is equalled too, forward and in the input's gradient."""
+    layer = torch_layer(bias=False, norm_first=norm_first)
+    ours, x = TransformerBlock.from_torch(layer), inputs()
+    our_y, their_y = ours(x), layer(x)
+    torch.testing.assert_close(our_y, their_y, rtol=0, atol=1e-12)
+    direction = torch.linspace(-1, 1, our_y.numel(), dtype=our_y.dtype).view_as(our_y)
+    gradients = [torch.autograd.grad(y, x, direction)[0] for y in (our_y, their_y)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
