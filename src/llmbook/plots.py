@@ -21,6 +21,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from llmbook.palette import LIGHT, SERIES
 
 S, M, L = 324, 620, 930
+Numbers = Sequence[float | int] | np.ndarray
 STYLE: Any = {
     "figure.dpi": 72,
     "figure.facecolor": "none",
@@ -197,12 +198,12 @@ def _two_decimals(weight: float) -> str:
 
 
 def line_chart(
-    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    series: Mapping[str, tuple[Numbers, Numbers]],
     *,
     title: str,
     x_label: str,
     log: str = "",
-    reference: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
+    reference: Mapping[str, tuple[Numbers, Numbers]] | None = None,
     height: int = 300,
     width: int = M,
     y_format: Callable[[float], str] | None = None,
@@ -252,14 +253,14 @@ def line_chart(
     return figure
 
 
-def _label(ax: Axes, name: str, x: float, y: float, colour: str) -> None:
+def _label(ax: Axes, name: str, x: float | int, y: float | int, colour: str) -> None:
     ax.annotate(
         name, (x, y), (6, 0), textcoords="offset points", va="center", color=colour, weight=600,
         annotation_clip=False,
     )  # fmt: skip
 
 
-def plain_number(value: float) -> str:
+def plain_number(value: float | int) -> str:
     """A number as one reads it aloud: `0.01`, `300`, `4k`, `7M`, `175B`, `1.8T`.
 
     Examples:
