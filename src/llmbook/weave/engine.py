@@ -259,26 +259,20 @@ async def _run_chapter(chapter: Chapter) -> Result:
         where = {"metadata": {"path": str(chapter.path.parent.resolve())}}
         client = NotebookClient(notebook, km=manager, timeout=TIMEOUT, resources=where)
         started = time.perf_counter()
-        try:
-            async with client.async_setup_kernel(env={**os.environ, **environment}):
-                for index, cell in enumerate(cells):
-                    part = chapter.cells[max(index - 1, 0)]
-                    try:
-                        await client.async_execute_cell(cell, index)
-                    except CellExecutionError:
-                        pass  # the output says it, and _check reports it
-                    except (CellTimeoutError, DeadKernelError) as error:
-                        why = (
-                            f"it ran over {TIMEOUT} s"
-                            if isinstance(error, TimeoutError)
-                            else "its kernel died"
-                        )
-                        raise WeaveError(
-                            chapter.path, part.line, f"{why} in the cell\n{part.text}"
-                        ) from None
+        async with client.async_setup_kernel(cleanup_kc=True, env={**os.environ, **environment}):
+            for index, cell in enumerate(cells):
+                part = chapter.cells[max(index - 1, 0)]
+                try:
+                    await client.async_execute_cell(cell, index)
+                except CellExecutionError:
+                    pass  # the output says it, and _check reports it
+                except (CellTimeoutError, DeadKernelError) as error:
+                    late = isinstance(error, TimeoutError)
+                    why = f"it ran over {TIMEOUT} s" if late else "its kernel died"
+                    message = f"{why} in the cell\n{part.text}"
+                    raise WeaveError(chapter.path, part.line, message) from None
+                if index:
                     _check(chapter, part, cell.outputs)
-        finally:
-            await manager.shutdown_kernel(now=True)
         seconds = time.perf_counter() - started
     return Result([_tidy(cell.outputs) for cell in cells[1:]], seconds)
 

@@ -90,7 +90,8 @@ def weave(chapter: Chapter, result: Result | WeaveError | None, book: Book) -> t
     woven = "".join(text)
     for name in set(re.findall(r"(?<![\w`])@(fig-[\w-]+)", woven)):
         if name not in numbers:
-            line = next(p.line for p in chapter.parts if f"@{name}" in p.text)
+            part = next(p for p in chapter.parts if f"@{name}" in p.text)
+            line = part.line + part.text.partition(f"@{name}")[0].count("\n")
             raise WeaveError(
                 chapter.path, line, f"no figure of this chapter has the label {name!r}"
             )
