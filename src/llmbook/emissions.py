@@ -17,8 +17,8 @@ KWH_PER_US_HOME: Final = 10_791.0
 """Electricity a US home buys in a year, on average in 2022 ([EIA 2024][eia2024electricity])."""
 
 KWH_PER_DANISH_HOME: Final = 1_508.0
-"""What a Danish home uses in a year if the 190,000 kWh that [Quach 2020][quach2020ai] quotes for
-GPT-3 are 126 homes, as the often repeated sentence has it."""
+"""What a Danish home uses in a year if GPT-3's 190,000 kWh are 126 homes, as
+[The Register 2020][register2020carbon] has it."""
 
 
 @dataclass(frozen=True)

@@ -187,9 +187,10 @@ def test_a_listing_shows_the_source_without_its_docstring(make_book: MakeBook) -
 
 
 BAD = {
-    "a cell that raises": ("```python\nx = 1\n1 / 0\n```\n", 3, "ZeroDivisionError: division by zero"),
-    "a syntax error": ("```python\nx = = 1\n```\n", 3, "SyntaxError"),
+    "a cell that raises": ("```python\nx = 1\n1 / 0\n```\n", 5, "ZeroDivisionError: division by zero"),
+    "a syntax error": ("```python\nx = = 1\n```\n", 4, "SyntaxError"),
     "a cell that should raise": ("```python raises-exception\n1\n```\n", 3, "must raise"),
+    "a warning": ("```python\nimport warnings\nwarnings.warn('old')\n```\n", 3, "UserWarning: old"),
     "a mistyped option": ("```python hid=input\n1\n```\n", 3, "did you mean 'hide'?"),
     "an unknown listing": ('```python listing="llmbook.attention.sefl"\n```\n', 3, "'llmbook.attention.sefl' is not"),
     "a listing without a package": ('```python listing="nowhere.f"\n```\n', 3, "'nowhere.f' is not"),
@@ -220,7 +221,7 @@ def test_a_failing_cell_is_shown_in_its_place(make_book: MakeBook) -> None:
     woven, _ = make_book(a="before\n\n```python\n1 / 0\n```\n\nafter\n").weave()
     page = woven["a.md"].markdown
     assert page.index("before") < page.index('<div class="output error">') < page.index("after")
-    assert "a.md:3" in page
+    assert "a.md:4" in page
 
 
 def test_the_command_writes_plain_markdown_and_notebooks(
@@ -245,7 +246,7 @@ def test_the_command_writes_plain_markdown_and_notebooks(
     assert (out / "picture.svg").exists()
     book.write("a.md", "```python\nraise ValueError('so')\n```\n")
     assert main(arguments) == 1
-    assert "a.md:1: ValueError: so" in capsys.readouterr().err
+    assert "a.md:2: ValueError: so" in capsys.readouterr().err
 
 
 def test_the_engine_imports_nothing_of_mkdocs_and_nothing_heavy() -> None:

@@ -210,5 +210,7 @@ def reading_minutes(markdown: str) -> int:
 
 
 def _title(page: Path) -> str:
+    if not page.is_file():
+        raise ValueError(f"corrections.yaml names the page {page.name!r}, which is not there")
     found = re.search(r"^# (.+?)(?: \{.*)?$", page.read_text(encoding="utf-8"), re.M)
     return found[1] if found else page.stem

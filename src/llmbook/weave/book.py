@@ -1,5 +1,6 @@
 """A whole book at once: parse, execute what is stale, weave all."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import yaml
 
 from llmbook.weave.blocks import Blocks, reading_minutes
-from llmbook.weave.chapter import Chapter, Part, WeaveError, read_chapter
+from llmbook.weave.chapter import Chapter, WeaveError, read_chapter
 from llmbook.weave.engine import Result, run, write_atomically
+from llmbook.weave.labs import empty_notebook, read_lab
 from llmbook.weave.render import Book, weave
 
 WATTS_A_CORE = 15  # of a server processor at work, what the page's own cost is estimated with
@@ -16,10 +18,11 @@ WATTS_A_CORE = 15  # of a server processor at work, what the page's own cost is 
 
 @dataclass
 class Woven:
-    """A page as the site generator shall read it, and its executed notebook, if it has cells."""
+    """A page as the site generator shall read it; with cells, its notebook, executed and empty."""
 
     markdown: str
     notebook: Path | None = None
+    empty: Path | None = None
 
 
 def weave_book(
@@ -34,7 +37,7 @@ def weave_book(
 
     Args:
         docs: The folder.
-        sources: Paths below it, in the order of the book: `.md` chapters, `.py` labs.
+        sources: Paths below it: `.md` chapters, `.py` labs.
         cache: Where results and notebooks are kept.
         package: The package whose source the results depend on.
         report: Is told a line for each executed chapter.
@@ -46,7 +49,7 @@ def weave_book(
     book = Book(blocks.functions, (blocks.cite,))
     errors: list[WeaveError] = []
     chapters: dict[str, Chapter] = {}
-    for uri in sources:
+    for uri in reading_order(docs, sources):
         try:
             reader = read_lab if uri.endswith(".py") else read_chapter
             chapters[uri] = reader(docs / uri, frozenset(blocks.functions))
@@ -64,13 +67,23 @@ def weave_book(
             errors.append(error)
             woven[uri] = Woven(f"# {error.path.name}\n\n```text\n{error}\n```\n")
             continue
-        path = None
+        path = empty = None
         if chapter.cells:
             path = (cache / "notebooks" / uri).with_suffix(".ipynb")
-            if not path.exists() or path.read_text(encoding="utf-8") != notebook:
-                write_atomically(path, notebook)
-        woven[uri] = Woven(_front_matter(chapter, result, path) + markdown, path)
+            empty = path.with_stem(f"{path.stem}-empty")
+            for file, text in ((path, notebook), (empty, empty_notebook(notebook))):
+                if not file.exists() or file.read_text(encoding="utf-8") != text:
+                    write_atomically(file, text)
+        woven[uri] = Woven(_front_matter(chapter, result, path) + markdown, path, empty)
     return woven, errors
+
+
+def reading_order(docs: Path, sources: Iterable[str]) -> list[str]:
+    """The pages as the navigation in the `mkdocs.yml` beside `docs` has them, then the others."""
+    site = docs.parent / "mkdocs.yml"
+    nav = re.findall(r"[\w./-]+\.(?:md|ipynb)", site.read_text("utf-8")) if site.exists() else []
+    place = {uri.removesuffix(".ipynb"): number for number, uri in enumerate(nav)}
+    return sorted(sources, key=lambda uri: (place.get(uri.removesuffix(".py"), len(nav)), uri))
 
 
 def _front_matter(
@@ -87,24 +100,3 @@ def _front_matter(
         meta["seconds"] = round(result.seconds, 1)
         meta["watt_hours"] = round(result.seconds * WATTS_A_CORE / 3600, 4)
     return f"---\n{yaml.safe_dump(meta, sort_keys=True, allow_unicode=True)}---\n" if meta else ""
-
-
-def read_lab(path: Path, blocks: frozenset[str] = frozenset()) -> Chapter:
-    """Parse a lab, a `.py` notebook in percent format; its Markdown cells are prose."""
-    import jupytext
-
-    text = path.read_text(encoding="utf-8")
-    notebook = jupytext.reads(text, fmt="py:percent")
-    parts, line = [], 1
-    lines = text.splitlines()
-    for cell in notebook.cells:
-        line = next(
-            (n for n in range(line, len(lines) + 1) if lines[n - 1].startswith("# %%")), line
-        )
-        kind = "cell" if cell.cell_type == "code" else "prose"
-        options = dict.fromkeys(cell.metadata.get("tags", []), True)
-        parts.append(Part(kind, cell.source + "\n", line, options))
-        if kind == "prose":
-            parts.append(Part("prose", "\n", line))
-        line += 1
-    return Chapter(path, {}, parts)

@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from pymdownx.superfences import SuperFencesException
+
 DRAWN = Path(__file__).parent / "vendor" / "diagrams"
 COMMAND = "python -m llmbook.weave.vendor"
 BOLD, STRONG = r"^\*\*(.*)\*\*$", r"<strong>\1</strong>"
@@ -17,7 +19,8 @@ BOLD, STRONG = r"^\*\*(.*)\*\*$", r"<strong>\1</strong>"
 
 def name(source: str) -> str:
     """The file name of a diagram's drawing, made from its source."""
-    return hashlib.sha256(source.strip().encode()).hexdigest()[:16] + ".svg"
+    lines = [line.rstrip() for line in source.strip().splitlines()]  # as Markdown hands it on
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16] + ".svg"
 
 
 def entries(source: str) -> list[str]:
@@ -38,15 +41,16 @@ def fence(source: str, language: str, css_class: str, options: Any, md: Any, **_
     """Render a mermaid fence; called by `pymdownx.superfences`.
 
     Raises:
-        ValueError: If the diagram has no drawing yet.
+        SuperFencesException: If the diagram has no drawing yet.
     """
     file = DRAWN / name(source)
     if not file.exists():
         first = source.strip().splitlines()[0]
-        raise ValueError(f"the mermaid diagram {first!r} has no drawing: run `{COMMAND}`")
+        message = f"the mermaid diagram {first!r} has no drawing: run `{COMMAND}`"
+        raise SuperFencesException(message)  # any other exception would be swallowed
     title = re.search(r"^\s*title (.+)$", source, re.M)
     label = html.escape(title[1] if title else "Diagram")
-    svg = file.read_text(encoding="utf-8")
+    svg = file.read_text(encoding="utf-8").replace("<svg", f'<svg aria-label="{label}"', 1)
     listed = ""
     if source.strip().startswith("gantt"):
         shown = [re.sub(BOLD, STRONG, html.escape(item)) for item in entries(source)]

@@ -283,7 +283,13 @@ def _check(chapter: Chapter, part: Any, outputs: list[Any]) -> None:
     if errors and not expected:
         trace = ANSI.sub("", "\n".join(errors[0].traceback))
         said = f"{errors[0].ename}: {errors[0].evalue}"
-        raise WeaveError(chapter.path, part.line, f"{said}\nin the cell\n{part.text}\n{trace}")
+        found = re.search(r"Cell In\[\d+\], line (\d+)", trace) if part.kind == "cell" else None
+        line = part.line + (int(found[1]) if found else 0)
+        raise WeaveError(chapter.path, line, f"{said}\nin the cell\n{part.text}\n{trace}")
+    warned = "".join(o.text for o in outputs if o.output_type == "stream" and o.name == "stderr")
+    if warned:
+        message = f"the cell writes to stderr, which no reader should see:\n{ANSI.sub('', warned)}"
+        raise WeaveError(chapter.path, part.line, message)
     if expected and not errors:
         raise WeaveError(
             chapter.path, part.line, "this cell must raise (raises-exception) and did not"

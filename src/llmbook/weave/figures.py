@@ -61,7 +61,7 @@ def _themed(figure: Figure) -> dict[str, str | int]:
     svg = re.sub(r"#[0-9a-fA-F]{6}\b", lambda found: f"var(--{_token(found[0])})", svg)
     svg = re.sub(r"font: (?:(\d+) )?([\d.]+)px [^;\"]+", _font, svg)
     svg = re.sub(r"font-(family|stretch|variant|style): [^;\"]+;? ?", "", svg)
-    svg = re.sub(r"(\d+\.\d{2})\d+", r"\1", svg)
+    svg = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d+\.\d{2})\d+", r"\1", tag[0]), svg)
     size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
     width, height = (round(float(number)) for number in size.groups())  # type: ignore[union-attr]
     head = f'<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}">'

@@ -56,16 +56,21 @@ def render(tex: str, display: bool = False) -> str:
         raise ValueError(f"KaTeX cannot set {tex!r}: {reason}") from None
 
 
+def formula(tex: str, display: bool) -> str:
+    """The formula in its element: a scrollable block of its own, or a part of the line."""
+    inner = render(tex, display)
+    if not display:
+        return f'<span class="formula" data-search-exclude>{inner}</span>'
+    return (
+        '<div class="formula" tabindex="0" role="group" aria-label="formula" data-search-exclude>'
+        f"{inner}</div>"
+    )
+
+
 class _SetFormulas(Postprocessor):
     def run(self, text: str) -> str:
         def replace(found: re.Match[str]) -> str:
-            display = found["tag"] == "div"
-            inner = render(html.unescape(found["tex"]).strip(), display)
-            if not display:
-                return f'<span class="formula">{inner}</span>'
-            return (
-                f'<div class="formula" tabindex="0" role="group" aria-label="formula">{inner}</div>'
-            )
+            return formula(html.unescape(found["tex"]).strip(), found["tag"] == "div")
 
         return FORMULA.sub(replace, text)
 

@@ -7,11 +7,11 @@ from typing import Literal
 from mkdocs.config import config_options
 from mkdocs.config.base import Config
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.exceptions import PluginError
 from mkdocs.plugins import BasePlugin, get_plugin_logger
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+from llmbook.weave import labs
 from llmbook.weave.book import Woven, weave_book
 
 log = get_plugin_logger("llmbook-weave")
@@ -46,22 +46,22 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
         sources = [
             file.src_uri
             for file in files
-            if file.src_uri.endswith(".md") or re.fullmatch(r"labs/\w+\.py", file.src_uri)
+            if file.src_uri.endswith(".md") or re.fullmatch(r"labs/[\w-]+\.py", file.src_uri)
         ]
         self.woven, errors = weave_book(
             Path(config.docs_dir), sources, self.cache, package=self.config.package, report=log.info
         )
         for error in errors:
-            log.error(str(error))
-        if errors and not self.serving:
-            raise PluginError(f"{len(errors)} error(s) in the chapters, listed above")
+            log.error(str(error))  # which fails a strict build; else the page shows it in its place
         for uri, woven in self.woven.items():
-            if woven.notebook is None:
+            if woven.notebook is None or woven.empty is None:
                 continue
             if uri.endswith(".py"):
                 files.remove(files.src_uris[uri])
-            name = uri.rpartition(".")[0] + ".ipynb"
-            files.append(File.generated(config, name, abs_src_path=str(woven.notebook)))
+            for notebook in (woven.notebook, woven.empty):
+                name = notebook.relative_to(self.cache / "notebooks").as_posix()
+                folder, directory_urls = str(self.cache / "notebooks"), config.use_directory_urls
+                files.append(File(name, folder, config.site_dir, directory_urls))
         return files
 
     def on_page_read_source(self, *, page: Page, config: MkDocsConfig) -> str | None:
@@ -70,8 +70,5 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
         return woven.markdown if woven else None
 
     def on_page_content(self, html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-        """Take out of a lab page what JupyterLab's template inlines or fetches from elsewhere."""
-        if not page.file.src_uri.endswith(".ipynb"):
-            return html
-        html = re.sub(r"<style.*?</style>|<link [^>]*stylesheet[^>]*>", "", html, flags=re.S)
-        return re.sub(r"<script\b.*?</script>", "", html, flags=re.S)
+        """Give a lab page the markup of a chapter."""
+        return labs.page(html) if page.file.src_uri.endswith(".ipynb") else html

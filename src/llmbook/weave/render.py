@@ -78,7 +78,7 @@ def weave(chapter: Chapter, result: Result | WeaveError | None, book: Book) -> t
             piece, source = _listing(chapter, part)
             prose.append(f"```py\n{source}```\n")
         else:
-            if failed and failed.line == part.line:
+            if failed and part.line <= failed.line <= part.line + part.text.count("\n"):
                 piece = _code(part) + _failure(failed)
             else:
                 piece = _cell(chapter, part, mine or [], book, numbers)
@@ -263,10 +263,11 @@ def _notebook_cell(part: Part, outputs: list[dict[str, Any]]) -> dict[str, Any]:
         kept.append({**output, **({"data": data} if data else {})})
         if output["output_type"] == "execute_result":
             kept[-1]["execution_count"] = None
+    tags = [option for option, value in part.options.items() if value is True]
     return {
         "cell_type": "code",
         "execution_count": None,
-        "metadata": {},
+        "metadata": {"tags": tags} if tags else {},
         "outputs": kept,
         "source": part.text.rstrip("\n"),
     }

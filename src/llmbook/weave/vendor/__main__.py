@@ -41,6 +41,11 @@ MERMAID = {
         "taskTextDarkColor": LIGHT["ink"], "taskTextOutsideColor": LIGHT["ink"], "taskTextLightColor": LIGHT["ink"],
         "activeTaskBkgColor": LIGHT["rubric"], "activeTaskBorderColor": LIGHT["rubric"], "gridColor": LIGHT["grid"],
         "doneTaskBkgColor": LIGHT["hairline"], "critBkgColor": LIGHT["rubric"], "todayLineColor": LIGHT["page"],
+        "edgeLabelBackground": LIGHT["page"],
+        "secondaryColor": LIGHT["code"],
+        "secondaryBorderColor": LIGHT["control"],
+        "tertiaryColor": LIGHT["code"],
+        "tertiaryBorderColor": LIGHT["control"],
     },
     "gantt": {"useWidth": 680, "useMaxWidth": False, "fontSize": 12, "sectionFontSize": 12, "barHeight": 22, "barGap": 6,
               "leftPadding": 130, "topPadding": 44, "todayMarker": "off"},
@@ -49,12 +54,26 @@ MERMAID = {
 STYLE = (
     """
 .grid .tick { stroke-width: 1px; opacity: 1 } .grid path { display: none } .grid .tick text, .titleText, .sectionTitle
-{ font-family: inherit } .titleText { font-size: 13px; font-weight: 600 } .section { opacity: 1 }
+{ font-family: inherit } .grid .tick text { stroke: none; font-size: 12px } .today { display: none } .titleText { font-size: 13px; font-weight: 600 } .section { opacity: 1 }
 .milestone { fill: %(rubric)s !important; stroke: %(rubric)s !important } .activeText0, .activeText1, .activeText2,
 .activeTextOutside0 { fill: %(rubric)s !important; font-weight: 600 } .milestoneText { font-style: normal }
 """
     % LIGHT
 )
+
+
+# Render, then drop the style rules that nothing in the drawing matches.
+DRAW = """async ([id, text]) => {
+  const box = document.createElement('div');
+  box.innerHTML = (await mermaid.render(id, text)).svg;
+  document.body.append(box);
+  const style = box.querySelector('style');
+  const used = [...style.sheet.cssRules].filter(r => r.selectorText && box.querySelector(r.selectorText));
+  style.textContent = used.map(r => r.cssText).join(' ');
+  const svg = box.innerHTML;
+  box.remove();
+  return svg;
+}"""
 
 
 def fonts(node: Path, web: Path, build: Path) -> None:
@@ -70,7 +89,7 @@ def fonts(node: Path, web: Path, build: Path) -> None:
         options.hinting = options.glyph_names = False
         options.name_IDs = [1, 2]
         options.drop_tables += ["STAT", "meta", "DSIG", "BASE"]
-        font = TTFont(source)
+        font = TTFont(source, recalcTimestamp=False)
         subsetter = Subsetter(options)
         subsetter.populate(text=CHARACTERS)
         subsetter.subset(
@@ -144,9 +163,7 @@ def draw(node: Path, docs: Path) -> None:
             ):
                 target = diagrams.DRAWN / diagrams.name(found)
                 identity = "m" + target.stem
-                svg = page.evaluate(
-                    "([id, text]) => mermaid.render(id, text).then(r => r.svg)", [identity, found]
-                )
+                svg = page.evaluate(DRAW, [identity, found])
                 target.write_text(themed(svg), encoding="utf-8")
 
 
@@ -154,11 +171,17 @@ def themed(svg: str) -> str:
     """The drawing with CSS variables for its colours and the page's font."""
     names = {value.lower(): name for name, value in LIGHT.items()}
     svg = re.sub(
+        r"rgb\((\d+), (\d+), (\d+)\)",
+        lambda m: "#" + "".join(f"{int(c):02x}" for c in m.groups()),
+        svg,
+    )
+    svg = re.sub(
         r"(?i)#[0-9a-f]{6}\b",
         lambda m: f"var(--{names[m[0].lower()]})" if m[0].lower() in names else m[0],
         svg,
     )
-    svg = re.sub(r"font-family:[^;}\"]+[;]?", "", svg)
+    svg = re.sub(r"#000000\b|#000\b", "var(--ink)", svg)
+    svg = re.sub(r"font-family:[^;}\"]+[;]?| font-family=\"[^\"]*\"", "", svg)
     return re.sub(r"\s*\n\s*", " ", svg)
 
 

@@ -1,0 +1,85 @@
+"""Labs: exercises as notebooks, and how their pages get the look of the chapters."""
+
+import html
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from llmbook.weave.chapter import Chapter, Part
+
+
+def read_lab(path: Path, blocks: frozenset[str] = frozenset()) -> Chapter:
+    """Parse a lab, a `.py` notebook in percent format; its Markdown cells are prose.
+
+    Args:
+        path: The file.
+        blocks: Not used; a lab has none.
+
+    Returns:
+        A chapter whose cells have their tags as options.
+    """
+    import jupytext
+
+    text = path.read_text(encoding="utf-8")
+    starts = [n for n, line in enumerate(text.splitlines(), 1) if line.startswith("# %%")]
+    parts = []
+    for cell, line in zip(jupytext.reads(text, fmt="py:percent").cells, starts, strict=True):
+        kind = "cell" if cell.cell_type == "code" else "prose"
+        tags = dict.fromkeys(cell.metadata.get("tags", []), True)
+        parts.append(Part(kind, cell.source + "\n", line, tags))
+    return Chapter(path, {}, parts)
+
+
+def empty_notebook(notebook: str) -> str:
+    """A notebook to work in: no outputs, and no cell tagged `solution`."""
+    content = json.loads(notebook)
+    content["cells"] = [
+        {**cell, "outputs": []} if cell["cell_type"] == "code" else cell
+        for cell in content["cells"]
+        if "solution" not in cell["metadata"].get("tags", [])
+    ]
+    return json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def page(content: str) -> str:
+    """What mkdocs-jupyter made of a lab, in the markup of a chapter.
+
+    JupyterLab's styles and scripts, prompts and second copies of the code go; formulas are set;
+    a cell tagged `solution` is folded.
+    """
+    from bs4 import BeautifulSoup
+
+    out = []
+    for cell in BeautifulSoup(content, "html.parser").select(".jp-MarkdownCell, .jp-CodeCell[id]"):
+        if rendered := cell.select_one(".jp-RenderedMarkdown"):
+            for anchor in rendered.select(".anchor-link"):
+                anchor["class"], anchor["title"] = "headerlink", "Link to this section"
+                anchor.string = "#"
+            out.append(_formulas(rendered.decode_contents()))
+            continue
+        code = "".join(pre.decode_contents() for pre in cell.select(".jp-InputArea-editor pre"))
+        piece = f'<div class="highlight"><pre><code>{code}</code></pre></div>'
+        for output in cell.select(".jp-OutputArea-output"):
+            fails = "application/vnd.jupyter.stderr" in str(output.get("data-mime-type"))
+            text = html.escape(output.get_text().strip("\n"))
+            text = text.splitlines()[-1] if fails else text
+            kind = "output fails" if fails else "output"
+            piece += f'<div class="{kind}"><pre tabindex="0">{text}</pre></div>'
+        piece = f'<div class="cell">{piece}</div>'
+        if "celltag_solution" in _classes(cell):
+            piece = f'<details class="solution"><summary>Solution</summary>{piece}</details>'
+        out.append(piece)
+    linked = re.sub(r'href="(\.\./[^"#]+)\.md', r'href="../\1/', "\n".join(out))
+    return linked.replace("/index/", "/")
+
+
+def _classes(cell: Any) -> set[str]:
+    return {name for tag in (cell, cell.parent) for name in tag.get("class", [])}
+
+
+def _formulas(text: str) -> str:
+    from llmbook.weave.katex import formula
+
+    text = re.sub(r"\$\$(.+?)\$\$", lambda m: formula(html.unescape(m[1]), True), text, flags=re.S)
+    return re.sub(r"(?<!\\)\$([^$\n<]+?)\$", lambda m: formula(html.unescape(m[1]), False), text)

@@ -1,0 +1,186 @@
+"""The built site as a reader's browser sees it, in light and dark, wide and narrow."""
+
+import gzip
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.book import nav
+
+pytestmark = pytest.mark.browser
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
+VIEWS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
+
+
+@pytest.fixture(scope="module")
+def address(site: Path) -> Iterator[str]:
+    """The site behind a plain file server, under a sub-path."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+        def translate_path(self, path: str) -> str:
+            return super().translate_path(path.removeprefix("/book"))
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/book/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser(address: str) -> Iterator[Any]:
+    """A headless Chromium; the site is built before, because Playwright keeps an event loop."""
+    if CHROMIUM is None:
+        message = "no Chromium found: install one (Debian: apt-get install chromium) to run the browser tests"
+        if os.environ.get("LLMBOOK_REQUIRE_BROWSER"):
+            pytest.fail(message)
+        pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield chromium
+        chromium.close()
+
+
+def url(page: str) -> str:
+    """Where the site has a source page."""
+    return re.sub(r"(^|/)index$", r"\1", page.rpartition(".")[0]).rstrip("/") + "/" * (
+        page != "index.md"
+    )
+
+
+def visit(browser: Any, address: str, page: str, width: int, scheme: str) -> tuple[Any, list[str]]:
+    """Open a page, scroll through it, and gather what went wrong."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    tab, wrong = context.new_page(), []
+    tab.on(
+        "console",
+        lambda m: wrong.append(f"console: {m.text}") if m.type in {"error", "warning"} else None,
+    )
+    tab.on("pageerror", lambda error: wrong.append(f"script: {error}"))
+    tab.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
+    tab.on("response", lambda r: wrong.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
+    tab.on(
+        "request",
+        lambda r: (
+            wrong.append(f"elsewhere: {r.url}")
+            if not r.url.startswith((address, "data:"))
+            else None
+        ),
+    )
+    tab.goto(address + page, wait_until="load")
+    tab.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    tab.wait_for_timeout(50)
+    return tab, wrong
+
+
+@pytest.mark.parametrize("page", [*nav()], ids=str)
+def test_a_page_is_whole_in_every_view(browser: Any, address: str, page: str) -> None:
+    """No error, no foreign request, no sideways scroll, no figure without a name, text of 12 px at least."""
+    for width, scheme in VIEWS:
+        tab, wrong = visit(browser, address, url(page), width, scheme)
+        found = tab.evaluate("""() => {
+          const root = document.documentElement, main = document.querySelector('main');
+          const drawn = [...main.querySelectorAll('figure svg')].filter(e => e.getClientRects().length);
+          const named = e => e.getAttribute('aria-labelledby') || e.closest('[aria-label]') || e.getAttribute('aria-roledescription');
+          const texts = drawn.flatMap(e => [...e.querySelectorAll('text')]);
+          const size = e => parseFloat(getComputedStyle(e).fontSize) * (e.ownerSVGElement.getBoundingClientRect().width /
+            (e.ownerSVGElement.viewBox.baseVal.width || e.ownerSVGElement.getBoundingClientRect().width));
+          return {
+            sideways: root.scrollWidth - root.clientWidth,
+            nameless: drawn.filter(e => !named(e)).length + [...main.querySelectorAll('img:not([alt])')].length,
+            small: texts.filter(e => e.textContent.trim() && size(e) < 11.9).map(e => e.textContent.trim() + ' ' + size(e)).slice(0, 5),
+            undrawn: [...main.querySelectorAll('.mermaid')].filter(e => !e.querySelector('svg')).length,
+            figures: [...main.querySelectorAll('figure.figure')].filter(e => !e.querySelector('figcaption') || !e.id).length,
+            h1: main.querySelectorAll('h1').length,
+          }}""")
+        tab.context.close()
+        expected = {"sideways": 0, "nameless": 0, "small": [], "undrawn": 0, "figures": 0, "h1": 1}
+        assert not wrong, (width, scheme, wrong)
+        assert found == expected, (width, scheme)
+
+
+def test_no_page_scrolls_sideways_at_320_px(browser: Any, address: str) -> None:
+    """The narrowest screen that WCAG asks for."""
+    wide = {}
+    for page in nav():
+        tab, _ = visit(browser, address, url(page), 320, "light")
+        over = tab.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        tab.context.close()
+        if over > 0:
+            wide[page] = over
+    assert not wide
+
+
+def test_a_line_of_prose_has_66_to_75_characters(browser: Any, address: str) -> None:
+    """The median full line, on a desktop; none has more than 78."""
+    tab, _ = visit(browser, address, "transformer/self-attention/", 1280, "light")
+    lines = tab.evaluate("""() => [...document.querySelectorAll('article > p:not([class])')].flatMap(p => {
+      const range = document.createRange(), lines = {};
+      for (const node of (function* walk(n) { if (n.nodeType === 3) yield n; else for (const c of n.childNodes) yield* walk(c) })(p)) {
+        if (node.parentElement.closest('.katex-mathml, .headerlink')) continue;
+        for (let i = 0; i < node.length; i++) {
+          range.setStart(node, i); range.setEnd(node, i + 1);
+          const box = range.getClientRects()[0];
+          if (box) (lines[Math.round(box.bottom / 8)] ??= []).push(node.data[i]);
+        }
+      }
+      return Object.values(lines).slice(0, -1).map(l => l.join('').trim().length);
+    })""")
+    tab.context.close()
+    lines = sorted(lines)
+    assert len(lines) > 20
+    assert 66 <= lines[len(lines) // 2] <= 75
+    assert lines[-1] <= 78
+
+
+def test_the_search_finds_a_chapter_by_keyboard(browser: Any, address: str) -> None:
+    """The index comes when the reader turns to the search, and not before."""
+    tab, wrong = visit(browser, address, "transformer/block/", 1280, "light")
+    requests: list[str] = []
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.wait_for_timeout(300)
+    assert not any("search_index" in request for request in requests)
+    tab.keyboard.press("/")
+    tab.keyboard.type("sinusoidal")
+    tab.wait_for_selector(".md-search-result__link")
+    assert "positions" in tab.get_attribute(".md-search-result__link", "href")
+    tab.context.close()
+    assert not wrong
+
+
+def test_a_chapter_loads_at_most_250_kb(browser: Any, address: str, site: Path) -> None:
+    """Text compressed, as a host sends it."""
+    tab, _ = visit(browser, address, "transformer/solution/", 1280, "light")
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page, sizes = context.new_page(), {}
+
+    def count(response: Any) -> None:
+        file = site / re.sub(r"[?#].*", "", response.url.removeprefix(address))
+        file = file / "index.html" if file.is_dir() else file
+        packed = file.suffix in {".html", ".css", ".js", ".json", ".svg"}
+        sizes[file.name] = len(gzip.compress(file.read_bytes()) if packed else file.read_bytes())
+
+    page.on("response", count)
+    page.goto(address + "transformer/self-attention/", wait_until="networkidle")
+    context.close()
+    tab.context.close()
+    assert sum(sizes.values()) <= 250_000, sizes

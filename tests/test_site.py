@@ -1,0 +1,87 @@
+"""The built site as files: strict, small, complete; and what the plugin does with a tiny one."""
+
+import gzip
+import logging
+import re
+from pathlib import Path
+
+import pytest
+from mkdocs.commands.build import build
+from mkdocs.config import load_config
+from mkdocs.exceptions import Abort
+
+from llmbook.weave.book import weave_book
+from tests.book import DOCS, ROOT, chapters, nav
+
+
+def test_pages_have_at_most_40_kb_of_compressed_html_on_average(site: Path) -> None:
+    """What a reader on a slow line waits for."""
+    sizes = [len(gzip.compress(page.read_bytes())) for page in site.rglob("*.html")]
+    assert sum(sizes) / len(sizes) <= 40_000
+
+
+def test_the_site_offers_its_notebooks_and_its_inventory(site: Path) -> None:
+    """Each chapter that has cells links an executed notebook that is there."""
+    assert (site / "objects.inv").stat().st_size > 200
+    with_cells = [
+        path
+        for path in chapters()
+        if re.search(r"(?m)^```python(?! listing)", path.read_text("utf-8"))
+    ]
+    assert len(with_cells) > 20
+    for path in with_cells:
+        page = site / path.relative_to(DOCS).with_suffix("") / "index.html"
+        page = page if page.exists() else site / path.parent.relative_to(DOCS) / "index.html"
+        link = re.search(r'<a href="([^"]+\.ipynb)" download', page.read_text("utf-8"))
+        assert link, path
+        assert (page.parent / link[1]).resolve().is_file(), (path, link[1])
+
+
+def test_nothing_of_the_books_machinery_is_published(site: Path) -> None:
+    """Templates, data and sources stay at home."""
+    names = {path.relative_to(site).parts[0] for path in site.iterdir()}
+    assert not names & {"overrides", "data", "references.bib", "abbreviations"}
+
+
+def test_a_second_build_executes_nothing(site: Path) -> None:
+    """Everything comes from the store."""
+    executed: list[str] = []
+    sources = [page.replace(".ipynb", ".py") for page in nav()]
+    _, errors = weave_book(DOCS, sources, ROOT / ".cache/weave", report=executed.append)
+    assert not errors
+    assert executed == []
+
+
+TINY = """
+site_name: tiny
+theme: {name: mkdocs}
+plugins: [llmbook-weave]
+markdown_extensions: [md_in_html, attr_list]
+"""
+
+
+def build_tiny(root: Path, text: str, *, strict: bool = True) -> Path:
+    """A site of one page."""
+    (root / "docs").mkdir()
+    (root / "docs/index.md").write_text(text, encoding="utf-8")
+    (root / "mkdocs.yml").write_text(TINY, encoding="utf-8")
+    config = load_config(str(root / "mkdocs.yml"), strict=strict)
+    config.plugins.run_event("startup", command="build", dirty=False)
+    build(config)
+    return root / "site/index.html"
+
+
+def test_the_plugin_weaves_a_page(tmp_path: Path) -> None:
+    """The output is in the built HTML, the notebook beside it."""
+    page = build_tiny(tmp_path, "# A\n\n```python\n6 * 7\n```\n")
+    assert ">42<" in page.read_text(encoding="utf-8")
+    assert (tmp_path / "site/index.ipynb").is_file()
+
+
+def test_a_failing_cell_fails_the_strict_build_with_file_and_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log names the place, and the build is aborted."""
+    with caplog.at_level(logging.ERROR), pytest.raises(Abort):
+        build_tiny(tmp_path, "# A\n\n```python\nx = 1\n1 / 0\n```\n")
+    assert re.search(r"index\.md:5: ZeroDivisionError", caplog.text)
