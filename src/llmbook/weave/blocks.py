@@ -199,7 +199,7 @@ class Blocks:
             return f'{found[0]}{{ .cite title="{html.escape(reference)}" }}'
 
         keys = "|".join(map(re.escape, self._cited))
-        return re.sub(rf"\[([^\]\n]+)\]\[({keys})\](?!{{)", attributes, text) if keys else text
+        return re.sub(rf"\[([^\]]+)\]\[({keys})\](?!{{)", attributes, text) if keys else text
 
 
 def reading_minutes(markdown: str) -> int:

@@ -57,6 +57,7 @@ STYLE = (
 { font-family: inherit } .grid .tick text { stroke: none; font-size: 12px } .today { display: none } .titleText { font-size: 13px; font-weight: 600 } .section { opacity: 1 }
 .milestone { fill: %(rubric)s !important; stroke: %(rubric)s !important } .activeText0, .activeText1, .activeText2,
 .activeTextOutside0 { fill: %(rubric)s !important; font-weight: 600 } .milestoneText { font-style: normal }
+.taskText.activeText0, .taskText.activeText1, .taskText.activeText2 { fill: %(page)s !important }
 """
     % LIGHT
 )

@@ -16,3 +16,16 @@
     else send.apply(this, body);
   };
 }
+
+// The theme wraps code buttons in landmarks without names, and wide tables in boxes no key can scroll.
+new MutationObserver(() => {
+  document.querySelectorAll(".md-code__nav").forEach((nav, n) => {
+    const name = `Code block ${n + 1}`;
+    if (nav.getAttribute("aria-label") !== name) nav.setAttribute("aria-label", name);
+  });
+  for (const box of document.querySelectorAll(".md-typeset__scrollwrap:not([tabindex])")) {
+    box.tabIndex = 0;
+    box.setAttribute("role", "region");
+    box.setAttribute("aria-label", "Table " + document.querySelectorAll(".md-typeset__scrollwrap[tabindex]").length);
+  }
+}).observe(document.documentElement, { childList: true, subtree: true });
