@@ -60,14 +60,14 @@ markdown_extensions: [md_in_html, attr_list]
 """
 
 
-def build_tiny(root: Path, text: str, *, strict: bool = True) -> Path:
+def build_tiny(root: Path, text: str, *, config: str = TINY) -> Path:
     """A site of one page."""
-    (root / "docs").mkdir()
+    (root / "docs").mkdir(exist_ok=True)
     (root / "docs/index.md").write_text(text, encoding="utf-8")
-    (root / "mkdocs.yml").write_text(TINY, encoding="utf-8")
-    config = load_config(str(root / "mkdocs.yml"), strict=strict)
-    config.plugins.run_event("startup", command="build", dirty=False)
-    build(config)
+    (root / "mkdocs.yml").write_text(config, encoding="utf-8")
+    loaded = load_config(str(root / "mkdocs.yml"), strict=True)
+    loaded.plugins.run_event("startup", command="build", dirty=False)
+    build(loaded)
     return root / "site/index.html"
 
 
@@ -76,6 +76,43 @@ def test_the_plugin_weaves_a_page(tmp_path: Path) -> None:
     page = build_tiny(tmp_path, "# A\n\n```python\n6 * 7\n```\n")
     assert ">42<" in page.read_text(encoding="utf-8")
     assert (tmp_path / "site/index.ipynb").is_file()
+
+
+LAB = """# %% [markdown]
+# # A lab
+#
+# Divide by $\\sqrt{d}$, as [the page](../index.md) says.
+
+# %% tags=["exercise"]
+x = ...
+
+# %% tags=["solution"]
+x = 6 * 7
+print("<", x)
+
+# %% tags=["raises-exception"]
+1 / 0
+"""
+
+
+def test_a_lab_page_has_the_markup_of_a_chapter(tmp_path: Path) -> None:
+    """Cells, folded solutions and formulas; nothing inlined, nothing fetched from elsewhere."""
+    (tmp_path / "docs/labs").mkdir(parents=True)
+    (tmp_path / "docs/labs/one-lab.py").write_text(LAB, encoding="utf-8")
+    jupyter = "[llmbook-weave, {mkdocs-jupyter: {include: ['labs/*'], execute: false, ignore: ['*-empty.ipynb']}}]"
+    build_tiny(tmp_path, "# Home\n", config=TINY.replace("[llmbook-weave]", jupyter))
+    page = (tmp_path / "site/labs/one-lab/index.html").read_text(encoding="utf-8")
+    lab = page[page.index("<h1") : page.index("ZeroDivisionError") + 60]
+    assert '<details class="solution"><summary>Solution</summary><div class="cell">' in lab
+    assert '<div class="output"><pre tabindex="0">&lt; 42</pre></div>' in lab
+    assert '<div class="output fails"><pre tabindex="0">ZeroDivisionError: division by zero' in lab
+    assert "katex-mathml" in lab
+    assert 'href="../../index' in lab or 'href="../../"' in lab
+    assert not re.search(r"jp-|<style|<script|In \[|clipboard", lab)
+    assert not re.search(r"https?://(?!www\.w3\.org)", lab)
+    empty = (tmp_path / "site/labs/one-lab-empty.ipynb").read_text(encoding="utf-8")
+    assert "6 * 7" not in empty
+    assert "x = ..." in empty
 
 
 def test_a_failing_cell_fails_the_strict_build_with_file_and_line(

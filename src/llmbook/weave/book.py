@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -20,9 +21,16 @@ WATTS_A_CORE = 15  # of a server processor at work, what the page's own cost is 
 class Woven:
     """A page as the site generator shall read it; with cells, its notebook, executed and empty."""
 
-    markdown: str
+    body: str
+    meta: dict[str, Any] = field(default_factory=dict)
     notebook: Path | None = None
     empty: Path | None = None
+
+    @property
+    def markdown(self) -> str:
+        """The page as a file: front matter and body."""
+        matter = yaml.safe_dump(self.meta, sort_keys=True, allow_unicode=True)
+        return f"---\n{matter}---\n{self.body}" if self.meta else self.body
 
 
 def weave_book(
@@ -74,7 +82,7 @@ def weave_book(
             for file, text in ((path, notebook), (empty, empty_notebook(notebook))):
                 if not file.exists() or file.read_text(encoding="utf-8") != text:
                     write_atomically(file, text)
-        woven[uri] = Woven(_front_matter(chapter, result, path) + markdown, path, empty)
+        woven[uri] = Woven(markdown, _page_facts(chapter, result, path), path, empty)
     return woven, errors
 
 
@@ -86,12 +94,12 @@ def reading_order(docs: Path, sources: Iterable[str]) -> list[str]:
     return sorted(sources, key=lambda uri: (place.get(uri.removesuffix(".py"), len(nav)), uri))
 
 
-def _front_matter(
+def _page_facts(
     chapter: Chapter, result: Result | WeaveError | None, notebook: Path | None
-) -> str:
-    """The chapter's own, with what the page shows at its head and foot."""
+) -> dict[str, Any]:
+    """The chapter's front matter, with what the page shows at its head and foot."""
     meta = dict(chapter.meta)
-    if "part" in meta and chapter.path.suffix == ".md":
+    if "part" in meta:
         meta["minutes"] = reading_minutes(chapter.path.read_text(encoding="utf-8"))
     if notebook:
         meta["notebook"] = notebook.name
@@ -99,4 +107,4 @@ def _front_matter(
     if isinstance(result, Result):
         meta["seconds"] = round(result.seconds, 1)
         meta["watt_hours"] = round(result.seconds * WATTS_A_CORE / 3600, 4)
-    return f"---\n{yaml.safe_dump(meta, sort_keys=True, allow_unicode=True)}---\n" if meta else ""
+    return meta

@@ -5,6 +5,7 @@ docstrings, and no reader's browser runs a script for it. `\query{Q}`, `\key{K}`
 `\head{…}` give the four roles of attention their colours.
 """
 
+import atexit
 import functools
 import html
 import re
@@ -26,6 +27,7 @@ def _engine() -> Any:
     from py_mini_racer import MiniRacer
 
     engine = MiniRacer()
+    atexit.register(engine.close)  # else its thread keeps Python 3.13 from ending
     engine.eval(files("llmbook.weave").joinpath("vendor/katex.min.js").read_text(encoding="utf-8"))
     return engine
 
@@ -67,12 +69,18 @@ def formula(tex: str, display: bool) -> str:
     )
 
 
+def set_formulas(text: str) -> str:
+    """HTML with each formula that `pymdownx.arithmatex` (generic) has marked, set."""
+
+    def replace(found: re.Match[str]) -> str:
+        return formula(html.unescape(found["tex"]).strip(), found["tag"] == "div")
+
+    return FORMULA.sub(replace, text)
+
+
 class _SetFormulas(Postprocessor):
     def run(self, text: str) -> str:
-        def replace(found: re.Match[str]) -> str:
-            return formula(html.unescape(found["tex"]).strip(), found["tag"] == "div")
-
-        return FORMULA.sub(replace, text)
+        return set_formulas(text)
 
 
 class KatexExtension(Extension):

@@ -79,7 +79,9 @@ def _classes(cell: Any) -> set[str]:
 
 
 def _formulas(text: str) -> str:
-    from llmbook.weave.katex import formula
+    """Set formulas, in either form in which mkdocs-jupyter leaves them."""
+    from llmbook.weave.katex import formula, set_formulas
 
+    text = set_formulas(text)
     text = re.sub(r"\$\$(.+?)\$\$", lambda m: formula(html.unescape(m[1]), True), text, flags=re.S)
     return re.sub(r"(?<!\\)\$([^$\n<]+?)\$", lambda m: formula(html.unescape(m[1]), False), text)

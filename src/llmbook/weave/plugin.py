@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from mkdocs.config import config_options
 from mkdocs.config.base import Config
@@ -30,13 +31,17 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
     def on_startup(self, *, command: Literal["build", "gh-deploy", "serve"], dirty: bool) -> None:
         """Under `serve` an error is shown in its page and the server goes on."""
         self.serving = command == "serve"
+        self.announced = False
         self.woven: dict[str, Woven] = {}
 
     def on_config(self, config: MkDocsConfig) -> MkDocsConfig:
         """Say at once where the book will be, and watch the package too."""
         root = Path(config.config_file_path).parent
         if self.serving:
-            log.info(f"the book will be at http://{config.dev_addr}/ when it is built")
+            if not self.announced:
+                path = urlsplit(config.site_url or "").path or "/"
+                log.info(f"the book will be at http://{config.dev_addr}{path} when it is built")
+                self.announced = True
             config.watch.append(str(root / "src"))
         self.cache = root / self.config.cache
         return config
@@ -64,10 +69,15 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
                 files.append(File(name, folder, config.site_dir, directory_urls))
         return files
 
-    def on_page_read_source(self, *, page: Page, config: MkDocsConfig) -> str | None:
-        """The woven Markdown of the page."""
+    def on_page_markdown(
+        self, markdown: str, *, page: Page, config: MkDocsConfig, files: Files
+    ) -> str:
+        """The woven Markdown of the page, and what its template shows."""
         woven = self.woven.get(page.file.src_uri)
-        return woven.markdown if woven else None
+        if woven is None:
+            return markdown
+        page.meta.update(woven.meta)
+        return woven.body
 
     def on_page_content(self, html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
         """Give a lab page the markup of a chapter."""
