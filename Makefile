@@ -2,14 +2,16 @@
 PYTHON ?= python3
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 READY := .venv/ready
+MODEL := $(BIN)/python -m llmbook.pretrained
 export NO_MKDOCS_2_WARNING := 1
 
 .PHONY: serve site test check bench clean
 serve: | address $(READY)  ## read the book at the printed address; chapters run again when they change
-	$(BIN)/mkdocs serve
+	$(MODEL) && $(BIN)/mkdocs serve
 site: | $(READY)  ## build the book into site/; any warning is an error
-	$(BIN)/mkdocs build --strict
+	$(MODEL) && $(BIN)/mkdocs build --strict
 test: | $(READY)  ## all tests, first with the shapes of every array checked, then those of error messages
+	$(MODEL)
 	$(BIN)/pytest -m "not plain" --jaxtyping-packages=llmbook,beartype.beartype
 	$(BIN)/pytest -m plain
 check: | $(READY)  ## format, lint and types

@@ -17,7 +17,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Arc, Rectangle
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
@@ -128,7 +128,9 @@ def heatmap(
         raise ValueError("weights must lie between 0 and 1")
     allowed = np.ones(weights.shape, dtype=bool) if mask is None else mask
     rows, columns = weights.shape
-    left, top = max(66.0, 34 + 6.4 * max(map(len, queries))), 70.0 if title else 44.0
+    slant = 0 if columns <= 8 else 60  # degrees: narrow columns have no room for lying words
+    above = 26.0 if not slant else 14 + 5.6 * max(map(len, keys))
+    left, top = max(66.0, 34 + 6.4 * max(map(len, queries))), above + (44.0 if title else 18.0)
     side = min(36.0, (S - left) / columns) if columns <= 8 else 26.0
     width, height = max(S, left + side * columns), top + side * rows + 6
     with mpl.rc_context({**STYLE, "figure.constrained_layout.use": False}):
@@ -161,7 +163,6 @@ def heatmap(
                 )  # fmt: skip
         for row, word in enumerate(queries):
             ax.text(-8, (row + 0.5) * side, word, ha="right", va="center")
-        slant = 0 if columns <= 8 else 60
         for column, word in enumerate(keys):
             ax.text(
                 (column + 0.5) * side,
@@ -173,7 +174,7 @@ def heatmap(
             )
         ax.text(
             columns * side / 2,
-            -26,
+            -above,
             axes[1],
             ha="center",
             va="bottom",
@@ -719,4 +720,61 @@ def dots(
         ax.grid(visible=False)
         ax.set_title(title, x=0, pad=26 if mark else 12)
         ax.set_xlabel(x_label)
+    return figure
+
+
+def arcs(
+    weights: Float[np.ndarray, "query key"], words: Sequence[str], focus: int, *, width: int = 560
+) -> Figure:
+    """Attention as arcs over a sentence: the thicker an arc, the more its right word looks left.
+
+    The arcs of one word are full, those of the others faint; on a page, pointing at a word shows
+    its arcs instead. A word's look at itself is not drawn.
+
+    Args:
+        weights: One row a word, as it looks; each row sums to 1.
+        words: The sentence.
+        focus: The index of the word whose arcs are full.
+        width: Pixels.
+
+    Returns:
+        A figure of one line of words under their arcs.
+
+    Raises:
+        ValueError: If the words do not fit the weights, or `focus` names no word.
+
+    Examples:
+        >>> figure = arcs(np.array([[1, 0], [0.8, 0.2]]), ["cat", "it"], focus=1)
+        >>> len(figure.axes[0].patches)
+        1
+    """
+    if weights.shape != (len(words), len(words)) or not 0 <= focus < len(words):
+        raise ValueError(
+            f"weights of shape {weights.shape} and focus {focus} do not fit {len(words)} words"
+        )
+    lengths = np.array([len(word) + 2.2 for word in words])
+    centres = (np.cumsum(lengths) - lengths / 2) / lengths.sum()
+    target = int(np.argmax(np.where(np.arange(len(words)) == focus, 0, weights[focus])))
+    with mpl.rc_context({**STYLE, "figure.constrained_layout.use": False}):
+        figure = Figure(figsize=(width / 72, 0.46 * width / 72))
+        figure.narrow_height = 190  # type: ignore[attr-defined]
+        ax = figure.add_axes((0, 0, 1, 1))
+        ax.set(xlim=(0, 1), ylim=(-0.16, 1.04))
+        ax.set_axis_off()
+        for query, key in np.ndindex(weights.shape):
+            if query == key or weights[query, key] < 0.02:
+                continue
+            span = abs(centres[query] - centres[key])
+            arc = Arc(
+                ((centres[query] + centres[key]) / 2, 0), span, 2 * span**0.8, theta1=0, theta2=180,
+                color=LIGHT["plum"], linewidth=0.6 + 8 * weights[query, key],
+                alpha=1 if query == focus else 0.16, gid=f"class-arc arc-{query}",
+            )  # fmt: skip
+            ax.add_patch(arc)
+        for index, (x, word) in enumerate(zip(centres, words, strict=True)):
+            marked = index in {focus, target}
+            ax.text(
+                x, -0.1, word, ha="center", va="center", weight=600 if marked else 400,
+                color=LIGHT["plum" if marked else "ink"], gid=f"class-word word-{index}",
+            )  # fmt: skip
     return figure

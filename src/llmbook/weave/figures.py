@@ -67,6 +67,7 @@ def _themed(figure: Figure) -> dict[str, str | int]:
     head = f'<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
     svg = re.sub(r"<svg[^>]*>", head, svg, count=1).replace("xlink:href", "href")
     svg = re.sub(r"\s*<defs>\s*</defs>", "", svg)
+    svg = re.sub(r' id="class-([^"]+)"', r' class="\1"', svg)  # what the style sheet points at
     used = set(re.findall(r"(?:url\(|href=\")#([^)\"]+)", svg))
     svg = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", svg)
     svg = re.sub(r">\s+<", "><", svg)  # a blank line would end the HTML block in Markdown

