@@ -178,7 +178,7 @@ def test_draws_follow_the_probabilities(options: dict[str, Any], expected: list[
     assert isinstance(dice, LanguageModel)
     draws = Counter(
         token
-        for _ in range(500)
+        for _ in range(250)
         for token in generate(dice, [0], 8, generator=generator, **options)
     )
     for token, probability in enumerate(expected):
