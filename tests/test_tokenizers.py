@@ -5,7 +5,6 @@ import json
 import os
 import pickle
 import random
-import time
 from pathlib import Path
 from typing import Any
 
@@ -278,16 +277,6 @@ def test_training_on_next_to_nothing_equals_tokenizers(texts: list[str], more: i
     their = trained_by_them(texts, 256 + more, [])
     assert ours.merges == merges_of(their)
     assert ours.vocabulary == their.get_vocab()
-
-
-@pytest.mark.plain
-def test_english_is_encoded_fast(trained: ByteLevelBPE) -> None:
-    """A chapter's text takes no time worth a progress bar: at least 100,000 characters a second."""
-    fresh = ByteLevelBPE(trained.vocabulary, trained.merges)  # nothing is in its cache yet
-    fresh.encode("the pattern is compiled once")
-    start = time.process_time()
-    fresh.encode(BOOK)
-    assert len(BOOK) / (time.process_time() - start) > 100_000
 
 
 def test_a_tokenizer_can_be_sent_to_another_process(trained: ByteLevelBPE) -> None:
