@@ -298,7 +298,15 @@ def test_from_hf_copies(tied: bool) -> None:
     assert model.config.tied is tied
     count = sum(parameter.numel() for parameter in model.parameters())
     assert count == sum(parameter.numel() for parameter in their.parameters())
-    assert copy.deepcopy(model).embedding.weight.stride() == (1, VOCAB)  # column by column
+
+
+def test_from_hf_stores_matrices_along_their_longer_side() -> None:
+    """Which generation reads faster; a copy of the model keeps it so."""
+    model = copy.deepcopy(ours()).float()
+    feed_forward = model.blocks[0].feed_forward
+    assert model.embedding.weight.stride() == (1, VOCAB)
+    assert feed_forward.up.weight.stride() == (1, SMALL["intermediate_size"])
+    assert feed_forward.down.weight.stride() == (SMALL["intermediate_size"], 1)
 
 
 def test_state_dict_round_trip() -> None:

@@ -214,7 +214,7 @@ def _read_gguf(path: Path) -> dict[str, Any]:
     import gguf
     import torch
 
-    from llmbook.llama import Llama, LlamaConfig, column_major, renamed
+    from llmbook.llama import Llama, LlamaConfig, long_side_first, renamed
 
     reader = gguf.GGUFReader(path)
 
@@ -243,7 +243,7 @@ def _read_gguf(path: Path) -> dict[str, Any]:
             # ggml keeps the two rows of a rotary pair side by side; we half a head apart.
             pairs = values.view(-1, config.d_head // 2, 2, config.d_model)
             values = pairs.transpose(1, 2).reshape(values.shape)
-        return column_major(values)
+        return long_side_first(values)
 
     return {
         "config": asdict(config),
