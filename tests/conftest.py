@@ -1,10 +1,16 @@
-"""The built book, once for all tests that look at it."""
+"""What is expensive and shared: the built book, and the real model."""
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.book import ROOT
+
+if TYPE_CHECKING:
+    from llmbook.llama import Llama
+    from llmbook.tokenizers import ByteLevelBPE
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +27,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finally:
         config.plugins.run_event("shutdown")
     return folder
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> "tuple[Llama, ByteLevelBPE]":
+    """The real model and its tokenizer; where they are not to be had, their tests are skipped."""
+    from llmbook.pretrained import load_smollm2
+
+    try:
+        return load_smollm2()
+    except OSError as error:
+        if os.environ.get("LLMBOOK_REQUIRE_ASSETS") == "1":
+            raise
+        pytest.skip(f"{error}: `python -m llmbook.pretrained` gets it")

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from llmbook.architectures import (
     ARCHITECTURES,
     Architecture,
     attention_share,
+    block_flops,
     block_parameters,
 )
 from llmbook.transformer import TransformerBlock
@@ -220,3 +222,28 @@ def test_attention_share_names_what_is_missing(name: str, missing: str) -> None:
     """No share is made up for a model without the measures."""
     with pytest.raises(ValueError, match=missing):
         attention_share(ARCHITECTURES[name])
+
+
+@pytest.mark.parametrize(("d_model", "d_ff", "seq"), [(16, 64, 5), (32, 48, 40), (64, 256, 1)])
+def test_block_flops_are_those_that_pytorch_counts(d_model: int, d_ff: int, seq: int) -> None:
+    """Every matrix product of our own block, counted while it runs."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    block, counter = TransformerBlock(d_model, 2, d_ff), FlopCounterMode(display=False)
+    with counter, sdpa_kernel(SDPBackend.MATH):
+        block(torch.zeros(1, seq, d_model))
+    assert counter.get_total_flops() == sum(block_flops(d_model, d_ff, seq).values())
+
+
+def test_pairs_overtake_the_rest_at_the_length_of_the_formula() -> None:
+    """At n = 2d + f the quadratic term is half of all."""
+    for d, f in ((512, 2048), (576, 1536)):
+        flops = block_flops(d, f, 2 * d + f)
+        assert flops["pairs"] == flops["projections"] + flops["feed-forward"]
+
+
+def test_block_flops_refuses_impossible_sizes() -> None:
+    """The error names all three."""
+    with pytest.raises(ValueError, match="must be positive, got 4, 8 and 0"):
+        block_flops(4, 8, 0)

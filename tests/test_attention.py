@@ -1,6 +1,8 @@
-"""`llmbook.attention` against PyTorch, by hand, and by properties."""
+"""`llmbook.attention` against PyTorch's function and layer, and by what may depend on what."""
 
-import warnings
+import math
+import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,201 +10,357 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
+from torch import Tensor, nn
 
-from llmbook.attention import self_attention, softmax
-
-ROWS = hnp.arrays(
-    np.float64,
-    hnp.array_shapes(min_dims=1, max_dims=3, max_side=6),
-    elements=st.floats(-1e3, 1e3),
+from llmbook.attention import (
+    MultiHeadAttention,
+    attention,
+    causal_mask,
+    padding_mask,
+    self_attention,
 )
-SEEDS = st.integers(0, 2**32 - 1)
-SIZES = st.integers(1, 6)
+from llmbook.positions import alibi, rotary_tables
+
+D_MODEL, HEADS = 24, 6
 
 
-def normal(*shape: int, seed: int = 0) -> np.ndarray:
-    """Standard normal numbers, the same each time."""
-    return np.random.default_rng(seed).standard_normal(shape)
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    """Standard normal float64 numbers that want a gradient."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
 
 
-def causal(seq: int) -> np.ndarray:
-    """Each position may attend to itself and to those before it."""
-    return np.tril(np.ones((seq, seq), dtype=bool))
+def layer(**options: Any) -> MultiHeadAttention:
+    """A layer of ours in float64."""
+    torch.manual_seed(0)
+    return MultiHeadAttention(D_MODEL, HEADS, **options).double()
 
 
-@given(ROWS, st.floats(-1e3, 1e3))
-def test_softmax_is_a_distribution_and_ignores_a_shift(scores: np.ndarray, shift: float) -> None:
-    """Rows are non-negative and sum to one; a constant added to all scores changes nothing."""
-    weights = softmax(scores)
-    assert (weights >= 0).all()
-    np.testing.assert_allclose(weights.sum(axis=-1), 1)
-    np.testing.assert_allclose(softmax(scores + shift), weights, atol=1e-12)
+def assert_same_gradients(ours: Tensor, theirs: Tensor, leaves: list[Tensor]) -> None:
+    """Two outputs push their inputs in the same direction."""
+    direction = torch.linspace(-1, 1, ours.numel(), dtype=ours.dtype).view_as(ours)
+    for one, other in zip(
+        torch.autograd.grad(ours, leaves, direction, retain_graph=True),
+        torch.autograd.grad(theirs, leaves, direction, retain_graph=True),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
-@given(ROWS)
-def test_softmax_equals_torch(scores: np.ndarray) -> None:
-    """Ours and torch's softmax agree to rounding."""
-    theirs = torch.softmax(torch.from_numpy(scores), dim=-1).numpy()
-    np.testing.assert_allclose(softmax(scores), theirs, rtol=1e-12, atol=1e-300)
-
-
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_softmax_keeps_the_dtype_and_its_argument(dtype: type[np.floating]) -> None:
-    """Each float stays what it was, scores beyond exp's range stay finite, nothing is mutated."""
-    scores = np.array([[1e4, 1e4, -1e4], [0, -np.inf, 0]], dtype)
-    weights = softmax(scores)
-    assert weights.dtype == dtype
-    np.testing.assert_array_equal(weights, [[0.5, 0.5, 0], [0.5, 0, 0.5]])
-    np.testing.assert_array_equal(scores, np.array([[1e4, 1e4, -1e4], [0, -np.inf, 0]], dtype))
-
-
-@pytest.mark.parametrize("batch", [(), (3,), (2, 4)], ids=["plain", "batch", "batch-heads"])
-@pytest.mark.parametrize("query_len", [1, 5])
+@pytest.mark.parametrize("key_seq", [1, 7, 40])
+@pytest.mark.parametrize("seq", [1, 7, 40])
 @pytest.mark.parametrize("masked", [False, True])
-def test_self_attention_equals_torch(batch: tuple[int, ...], query_len: int, masked: bool) -> None:
-    """Ours and torch's attention agree to rounding, with queries as few or as many as keys."""
-    query, key, value = normal(*batch, query_len, 8), normal(*batch, 5, 8), normal(*batch, 5, 3)
-    mask = normal(query_len, 5) > 0 if masked else None
-    if mask is not None:
-        mask[:, 0] = True
-    theirs = F.scaled_dot_product_attention(
-        torch.from_numpy(query),
-        torch.from_numpy(key),
-        torch.from_numpy(value),
-        attn_mask=None if mask is None else torch.from_numpy(mask),
+def test_attention_equals_torch(seq: int, key_seq: int, masked: bool) -> None:
+    """Ours and torch's attention agree to rounding, forward and backward, also for empty rows."""
+    query, key, value = (
+        normal(2, 3, n, d, seed=n + d) for n, d in ((seq, 8), (key_seq, 8), (key_seq, 5))
     )
-    output, weights = self_attention(query, key, value, mask)
-    assert weights.shape == (*batch, query_len, 5)
-    np.testing.assert_allclose(output, theirs.numpy(), rtol=0, atol=2e-15)
+    mask = None
+    if masked:
+        mask = torch.rand(2, 1, seq, key_seq, generator=torch.Generator().manual_seed(1)) > 0.5
+        mask[0, 0, 0] = False  # this query may attend to nothing
+    ours, weights = attention(query, key, value, mask)
+    theirs = F.scaled_dot_product_attention(query, key, value, mask)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    assert_same_gradients(ours, theirs, [query, key, value])
+    assert mask is None or not weights.masked_select(~mask).any()
 
 
-def test_unprojected_noise_attends_to_itself() -> None:
-    """Six random vectors of width 64 used as query, key and value: the lesson's own example."""
-    x = normal(6, 64)
-    _, weights = self_attention(x, x, x)
-    golden = [0.995009, 0.997545, 0.998089, 0.999850, 0.999161, 0.993403]
-    np.testing.assert_allclose(weights.diagonal(), golden, atol=5e-7)
+def test_attention_equals_the_numpy_version() -> None:
+    """The two functions of the book are one."""
+    x, mask = normal(2, 5, 8).detach(), causal_mask(5)
+    output, weights = attention(x, x, x, mask)
+    plain = self_attention(x.numpy(), x.numpy(), x.numpy(), mask.numpy())
+    np.testing.assert_allclose(output.numpy(), plain[0], atol=1e-14)
+    np.testing.assert_allclose(weights.numpy(), plain[1], atol=1e-14)
 
 
-def test_equal_scores_average_the_values() -> None:
-    """A query of zeros scores every key alike, so the output is the values' mean."""
-    value = normal(7, 3)
-    output, weights = self_attention(np.zeros((2, 4)), normal(7, 4), value)
-    np.testing.assert_allclose(weights, 1 / 7)
-    np.testing.assert_allclose(output, np.broadcast_to(value.mean(axis=0), (2, 3)))
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 10_000))
+def test_weights_are_a_distribution_over_what_is_allowed(q: int, k: int, seed: int) -> None:
+    """Each row sums to one, or to zero where nothing is allowed; forbidden pairs weigh nothing."""
+    x, mask = normal(q, 4, seed=seed), normal(q, k, seed=seed + 1) > 0
+    y = normal(k, 4, seed=seed + 2)
+    output, weights = attention(x, y, y, mask)
+    torch.testing.assert_close(weights.sum(-1), mask.any(-1).double())
+    assert (weights >= 0).all()
+    assert not weights[~mask].any()
+    torch.testing.assert_close(output, weights @ y)
 
 
-@given(seed=SEEDS, query_len=SIZES, key_len=SIZES, width=SIZES)
-def test_rows_of_weights_sum_to_one(seed: int, query_len: int, key_len: int, width: int) -> None:
-    """Every query hands out a total weight of one, and outputs stay between the values."""
-    query, key = normal(query_len, width, seed=seed), normal(key_len, width, seed=seed + 1)
-    value = normal(key_len, 2, seed=seed + 2)
-    output, weights = self_attention(query, key, value)
-    np.testing.assert_allclose(weights.sum(axis=-1), 1)
-    assert (output <= value.max(axis=0) + 1e-12).all()
-    assert (output >= value.min(axis=0) - 1e-12).all()
+def test_a_bias_is_added_to_the_scores() -> None:
+    """As torch's float mask is."""
+    x, bias = normal(2, 3, 5, 8), normal(3, 5, 5, seed=1)
+    ours, _ = attention(x, x, x, bias=bias)
+    theirs = F.scaled_dot_product_attention(x, x, x, bias.expand(2, 3, 5, 5))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    assert_same_gradients(ours, theirs, [x, bias])
 
 
-@given(seed=SEEDS, seq=SIZES)
-def test_self_attention_is_permutation_equivariant(seed: int, seq: int) -> None:
-    """Shuffled positions give shuffled outputs: attention alone knows no order."""
-    x = normal(seq, 4, seed=seed)
-    order = np.random.default_rng(seed).permutation(seq)
-    output, weights = self_attention(x, x, x)
-    shuffled_output, shuffled_weights = self_attention(x[order], x[order], x[order])
-    np.testing.assert_allclose(shuffled_output, output[order], atol=1e-12)
-    np.testing.assert_allclose(shuffled_weights, weights[np.ix_(order, order)], atol=1e-12)
+def test_by_hand() -> None:
+    """Scores 0 and ln 3 give the weights 1/4 and 3/4, whatever the width."""
+    for width in (1, 4):
+        query = torch.full((1, width), math.log(3) / math.sqrt(width))
+        key = torch.tensor([[0.0], [1.0]]).expand(2, width)
+        _, weights = attention(query, key, key)
+        torch.testing.assert_close(weights, torch.tensor([[0.25, 0.75]]))
 
 
-@given(seed=SEEDS, seq=SIZES)
-def test_causal_mask_hides_the_future(seed: int, seq: int) -> None:
-    """Weights above the diagonal are zero, and the first position returns its own value."""
-    x = normal(seq, 4, seed=seed)
-    output, weights = self_attention(x, x, x, causal(seq))
-    assert not np.triu(weights, k=1).any()
-    np.testing.assert_allclose(output[0], x[0])
-    np.testing.assert_allclose(weights.sum(axis=-1), 1)
+def test_masks_by_hand() -> None:
+    """Causal is lower triangular with its diagonal; padding is the first positions of each text."""
+    assert causal_mask(3).tolist() == [[True, False, False], [True, True, False], [True] * 3]
+    assert causal_mask(0).shape == (0, 0)
+    mask = padding_mask(torch.tensor([2, 0, 3]), 3)
+    assert mask.shape == (3, 1, 3)
+    assert mask[:, 0].tolist() == [[True, True, False], [False] * 3, [True] * 3]
+    assert causal_mask(2, "meta").device.type == "meta"
 
 
-def test_large_scores_stay_finite() -> None:
-    """Scores ten thousand times too large saturate the softmax and do not overflow it."""
-    x = 1e4 * normal(6, 64)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        output, weights = self_attention(x, x, x)
-    np.testing.assert_allclose(weights, np.eye(6), atol=1e-12)
-    np.testing.assert_allclose(output, x)
+@pytest.mark.parametrize("lengths", [[-1, 2], [4, 1]])
+def test_lengths_beyond_the_texts_are_named(lengths: list[int]) -> None:
+    """A length that no text of this batch can have is refused."""
+    with pytest.raises(ValueError, match=re.escape(f"from 0 to seq = 3, got {lengths}")):
+        padding_mask(torch.tensor(lengths), 3)
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_dtype_is_kept(dtype: type[np.floating]) -> None:
-    """No step of the computation promotes half or single precision."""
-    x = normal(3, 4).astype(dtype)
-    output, weights = self_attention(x, x, x, causal(3))
-    assert output.dtype == weights.dtype == dtype
+def test_a_negative_length_is_named() -> None:
+    """There is no text of minus one position."""
+    with pytest.raises(ValueError, match="seq must not be negative, got -1"):
+        causal_mask(-1)
 
 
-def test_leading_axes_broadcast() -> None:
-    """Keys and values without a head axis serve every head, and a mask may differ per item."""
-    query, key, value = normal(2, 3, 5, 4), normal(2, 1, 5, 4, seed=1), normal(5, 6)
-    mask = np.stack([causal(5), np.ones((5, 5), dtype=bool)])[:, None]
-    output, weights = self_attention(query, key, value, mask)
-    assert output.shape == (2, 3, 5, 6)
-    assert weights.shape == (2, 3, 5, 5)
-    for item in range(2):
-        for head in range(3):
-            one, _ = self_attention(query[item, head], key[item, 0], value, mask[item, 0])
-            np.testing.assert_allclose(output[item, head], one)
+# --- the layer -------------------------------------------------------------------------------
 
 
-def test_padding_mask_equals_leaving_the_padding_out() -> None:
-    """A mask of one row hides the same keys from every query."""
-    x = normal(5, 4)
-    masked, _ = self_attention(x, x, x, np.array([[True, True, True, False, False]]))
-    short, _ = self_attention(x, x[:3], x[:3])
-    np.testing.assert_allclose(masked, short)
+def torch_layer(**options: Any) -> nn.MultiheadAttention:
+    """PyTorch's layer in float64, with biases that are not zero."""
+    torch.manual_seed(0)
+    options = {"batch_first": True, "dtype": torch.float64, **options}
+    theirs = nn.MultiheadAttention(D_MODEL, HEADS, **options)
+    for parameter in theirs.parameters():
+        if parameter.ndim == 1:
+            nn.init.normal_(parameter)
+    return theirs
 
 
-def test_a_query_without_keys_is_refused() -> None:
-    """A softmax over nothing is 0/0, so it is an error and not NaN."""
-    mask = causal(3)
-    mask[1] = False
-    with pytest.raises(ValueError, match="at least one query without any key"):
-        self_attention(normal(3, 4), normal(3, 4), normal(3, 4), mask)
+@pytest.mark.parametrize("cross", [False, True], ids=["self", "cross"])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_layer_equals_torch(cross: bool, bias: bool, batch_first: bool, masked: bool) -> None:
+    """With the same weights, output, weights and gradients of `nn.MultiheadAttention`."""
+    theirs = torch_layer(bias=bias, batch_first=batch_first)
+    ours = MultiHeadAttention.from_torch(theirs)
+    x = normal(3, 5, D_MODEL)
+    context = normal(3, 8, D_MODEL, seed=1) if cross else x
+    allowed = normal(5, context.shape[1], seed=2) > -0.5
+    allowed[:, 0] = True
+    padding = padding_mask(torch.tensor([5, 3, 1]), context.shape[1])
+    mask = allowed & padding if masked else None
+    how = {"attn_mask": ~allowed, "key_padding_mask": ~padding[:, 0]} if masked else {}
+    flip = (lambda t: t) if batch_first else (lambda t: t.transpose(0, 1))
+    inputs = flip(x), flip(context), flip(context)
+    their_y, their_weights = theirs(*inputs, **how, average_attn_weights=False)
+    their_y = flip(their_y)
+    given_context = context if cross else None
+    fused = ours(x, given_context, mask)
+    explicit, weights = ours(x, given_context, mask, need_weights=True)
+    torch.testing.assert_close(weights, their_weights, rtol=0, atol=1e-12)
+    leaves = [x, context] if cross else [x]
+    for y in (fused, explicit):
+        torch.testing.assert_close(y, their_y, rtol=0, atol=1e-12)
+        assert_same_gradients(y, their_y, leaves)
+    direction = torch.linspace(-1, 1, fused.numel(), dtype=fused.dtype).view_as(fused)
+    fused.backward(direction, retain_graph=True)
+    their_y.backward(direction)
+    assert theirs.in_proj_weight.grad is not None
+    parts = (ours.query, ours.key, ours.value)
+    mine = torch.cat([p.weight.grad for p in parts])  # type: ignore[misc]
+    torch.testing.assert_close(mine, theirs.in_proj_weight.grad, rtol=0, atol=1e-12)
+    torch.testing.assert_close(ours.out.weight.grad, theirs.out_proj.weight.grad)
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2, 3, 6])
+def test_grouped_queries_are_full_attention_with_repeated_heads(kv_heads: int) -> None:
+    """Sharing a key head is having it several times: neighbours share, as everywhere."""
+    shared = layer(num_kv_heads=kv_heads)
+    full = layer()
+    full.query, full.out = shared.query, shared.out
+    for name in ("key", "value"):
+        linear: nn.Linear = getattr(shared, name)
+        for part in ("weight", "bias"):
+            rows = getattr(linear, part).unflatten(0, (kv_heads, -1))
+            repeated = rows.repeat_interleave(HEADS // kv_heads, dim=0).flatten(0, 1)
+            setattr(getattr(full, name), part, nn.Parameter(repeated.detach()))
+    x, mask = normal(2, 7, D_MODEL), causal_mask(7)
+    torch.testing.assert_close(shared(x, mask=mask), full(x, mask=mask))
+    ours, theirs = (heads(x, mask=mask, need_weights=True) for heads in (shared, full))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_fewer_key_heads_have_fewer_weights() -> None:
+    """Query and output projections stay; keys and values shrink with their heads."""
+    counts = {
+        k: sum(p.numel() for p in MultiHeadAttention(512, 8, k).parameters()) for k in (8, 2, 1)
+    }
+    square = 512 * 512 + 512
+    assert counts[8] == 4 * square == 1_050_624
+    assert counts[2] == 2 * square + 2 * (512 * 128 + 128)
+    assert counts[1] == 2 * square + 2 * (512 * 64 + 64)
+
+
+@pytest.mark.parametrize("kv_heads", [1, 6])
+@pytest.mark.parametrize("weights", [False, True])
+def test_causal_mask_hides_the_future(kv_heads: int, weights: bool) -> None:
+    """A change moves its own position and later ones, never an earlier one by a bit."""
+    ours, x = layer(num_kv_heads=kv_heads), normal(2, 7, D_MODEL).detach()
+    changed = x.clone()
+    changed[:, 4] += 1
+    before, after = (ours(t, mask=causal_mask(7), need_weights=weights) for t in (x, changed))
+    if weights:
+        before, after = before[0], after[0]
+    moved = (before - after).abs().amax(dim=(0, 2))
+    assert not moved[:4].any()
+    assert (moved[4:] > 1e-6).all()
+
+
+def test_padding_is_not_attended_and_items_do_not_mix() -> None:
+    """What stands behind a text's end, or in another text, moves nothing in it."""
+    ours, x = layer(), normal(3, 7, D_MODEL).detach()
+    mask = padding_mask(torch.tensor([7, 4, 7]), 7)
+    changed = x.clone()
+    changed[1, 4:] += 100
+    changed[2] += 1
+    moved = (ours(x, mask=mask) - ours(changed, mask=mask)).abs().amax(-1)
+    assert not moved[0].any()
+    assert not moved[1, :4].any()
+    assert (moved[2] > 1e-6).any()
+    torch.testing.assert_close(ours(x, mask=mask)[1, :4], ours(x[1:2, :4])[0])
+
+
+def test_context_order_does_not_matter_but_masked_context_does_not_count() -> None:
+    """Cross-attention averages over a set."""
+    ours, x, context = layer(), normal(1, 3, D_MODEL), normal(1, 8, D_MODEL, seed=1)
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(ours(x, context[:, order]), ours(x, context))
+    mask = torch.arange(8).expand(3, 8) < 5
+    torch.testing.assert_close(ours(x, context, mask), ours(x, context[:, :5]))
+
+
+def test_alibi_and_rotary_reach_the_scores() -> None:
+    """Both make the weights depend on distance: equal vectors are no longer weighed equally."""
+    ours = layer()
+    x = normal(1, 1, D_MODEL).expand(1, 5, D_MODEL)
+    _, flat = ours(x, need_weights=True)
+    torch.testing.assert_close(flat, torch.full_like(flat, 0.2))
+    for how in (
+        {"bias": alibi(HEADS, 5).double()},
+        {"rotary": rotary_tables(torch.arange(5), D_MODEL // HEADS, 10, torch.float64)},
+    ):
+        output, weights = ours(x, need_weights=True, **how)
+        assert (weights - flat).abs().max() > 1e-3
+        torch.testing.assert_close(ours(x, **how), output)
+
+
+def test_dropout_acts_on_weights_in_training_alone() -> None:
+    """In eval mode nothing is drawn; while training a dropped weight is a missing value."""
+    ours, x = layer(dropout=0.5), normal(2, 5, D_MODEL)
+    assert not torch.equal(ours(x), ours(x))
+    assert not torch.equal(ours(x, need_weights=True)[0], ours(x, need_weights=True)[0])
+    ours.eval()
+    assert torch.equal(ours(x), ours(x))
+    _, weights = layer(dropout=0.5)(x, need_weights=True)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, HEADS, 5, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("training", [True, False])
+def test_from_torch_keeps_the_layers_state(dtype: torch.dtype, training: bool) -> None:
+    """Dtype, device, dropout and mode come along; nothing is shared, no random number drawn."""
+    theirs = torch_layer(dtype=dtype, dropout=0.3).train(training)
+    state = torch.get_rng_state()
+    ours = MultiHeadAttention.from_torch(theirs)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert {p.dtype for p in ours.parameters()} == {dtype}
+    assert all(module.training is training for module in ours.modules())
+    assert ours.dropout == 0.3
+    assert all(p.requires_grad for p in ours.parameters())
+    storage = {p.untyped_storage().data_ptr() for p in theirs.parameters()}
+    assert not storage & {p.untyped_storage().data_ptr() for p in ours.parameters()}
+    meta = MultiHeadAttention.from_torch(torch_layer(device="meta"))
+    assert {p.device.type for p in meta.parameters()} == {"meta"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kdim": 8}, "kdim and vdim must be embed_dim = 24, got 8 and 24"),
+        ({"add_bias_kv": True}, "add_bias_kv and add_zero_attn are not supported"),
+        ({"add_zero_attn": True}, "add_bias_kv and add_zero_attn are not supported"),
+    ],
+)
+def test_from_torch_names_what_it_does_not_support(options: dict[str, Any], message: str) -> None:
+    """A layer that ours cannot equal is refused instead of half copied."""
+    with pytest.raises(ValueError, match=message):
+        MultiHeadAttention.from_torch(torch_layer(**options))
+
+
+@pytest.mark.plain
+def test_from_torch_refuses_other_things() -> None:
+    """The error names what came."""
+    with pytest.raises(TypeError, match=r"need an nn.MultiheadAttention, got Linear"):
+        MultiHeadAttention.from_torch(nn.Linear(2, 2))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((10, 3), "num_heads must divide d_model, got d_model=10 and num_heads=3"),
+        ((12, 6, 4), "num_kv_heads must divide num_heads, got num_kv_heads=4 and num_heads=6"),
+        ((0, 1), "must be positive, got 0, 1 and 1"),
+        ((8, 0), "must be positive, got 8, 0 and 0"),
+        ((8, 2, 0), "must be positive, got 8, 2 and 0"),
+    ],
+)
+def test_impossible_sizes_are_named(sizes: tuple[int, ...], message: str) -> None:
+    """Heads that do not divide are refused when the layer is built."""
+    with pytest.raises(ValueError, match=message):
+        MultiHeadAttention(*sizes)
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda f, x: f(x[0]), "x must have the shape (batch, seq, d_model = 24), got (5, 24)"),
+        (lambda f, x: f(x[..., :8]), "got (2, 5, 8)"),
+        (lambda f, x: f(x, x[:, :, :8]), "context must have the shape (batch, seq, d_model = 24)"),
+        (lambda f, x: f(x, x[:1]), "context must have x's batch of 2, got 1"),
+        (lambda f, x: f(x, mask=torch.ones(5, 5)), "mask must be boolean"),
+        (
+            lambda f, x: f(x, mask=torch.ones(2, 5, dtype=torch.bool)),
+            "mask of shape (2, 5) does not broadcast to the scores' (2, 5, 5)",
+        ),
+        (
+            lambda f, x: f(x, x[:, :3], mask=torch.ones(5, 5, dtype=torch.bool)),
+            "mask of shape (5, 5) does not broadcast to the scores' (2, 5, 3)",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named(call: Any, message: str) -> None:
+    """The argument, what came and what was expected."""
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call(layer(), normal(2, 5, D_MODEL))
 
 
 @pytest.mark.plain
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
-        (((4,), (3, 4), (3, 4)), r"query needs the axes \(..., seq, d\), got shape \(4,\)"),
-        (((3, 4), (4,), (3, 4)), r"key needs the axes \(..., seq, d\), got shape \(4,\)"),
-        (((3, 4), (3, 4), (4,)), r"value needs the axes \(..., seq, d\), got shape \(4,\)"),
-        (((3, 4), (3, 5), (3, 5)), r"same last axis, got shapes \(3, 4\) and \(3, 5\)"),
-        (((3, 4), (3, 4), (2, 4)), r"as many positions, got shapes \(3, 4\) and \(2, 4\)"),
-        (
-            ((2, 3, 4), (5, 3, 4), (5, 3, 4)),
-            r"must broadcast, got shapes \(2, 3, 4\), \(5, 3, 4\) and \(5, 3, 4\)",
-        ),
+        (((3, 4), (5, 6), (5, 4)), "same last axis, got shapes (3, 4) and (5, 6)"),
+        (((3, 4), (5, 4), (6, 4)), "as many positions, got shapes (5, 4) and (6, 4)"),
     ],
 )
-def test_wrong_shapes_are_named(shapes: tuple[tuple[int, ...], ...], message: str) -> None:
-    """Each error quotes the shapes that do not fit."""
-    with pytest.raises(ValueError, match=message):
-        self_attention(*(normal(*shape) for shape in shapes))
-
-
-@pytest.mark.plain
-@pytest.mark.parametrize(
-    ("mask", "message"),
-    [
-        (np.ones((3, 3)), r"mask must be boolean \(True = may attend\), got dtype float64"),
-        (np.ones((3, 2), dtype=bool), r"\(3, 2\) does not broadcast to the scores' \(3, 3\)"),
-        (np.ones((2, 3, 3), dtype=bool), r"\(2, 3, 3\) does not broadcast to the scores' \(3, 3\)"),
-    ],
-)
-def test_wrong_masks_are_named(mask: np.ndarray, message: str) -> None:
-    """A mask of numbers, or of another shape, is an error that says so."""
-    with pytest.raises(ValueError, match=message):
-        self_attention(normal(3, 4), normal(3, 4), normal(3, 4), mask)
+def test_shapes_that_do_not_meet_are_named(shapes: Any, message: str) -> None:
+    """The function says which two."""
+    with pytest.raises(ValueError, match=re.escape(message)):
+        attention(*(normal(*shape) for shape in shapes))

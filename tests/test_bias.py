@@ -1,9 +1,7 @@
 """`llmbook.bias` against a real transformers pipeline, and against whole sentences read one by one."""
 
 import math
-import os
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,6 @@ from hypothesis import strategies as st
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer, pipeline
 
 from llmbook.bias import fill_mask, log_ratio
-from llmbook.pretrained import ASSETS, cache_folder, load_smollm2
 
 LESSON = [
     "The doctor said [MASK] would be back with the test results soon.",
@@ -60,15 +57,6 @@ def tiny_bert(mask: str = "[MASK]") -> Any:
 def bert() -> Any:
     """One such pipeline for all tests that only read it."""
     return tiny_bert()
-
-
-@pytest.fixture(scope="module")
-def smollm2() -> tuple[Any, Any]:
-    """The model and the tokenizer that speak when no pipeline is given."""
-    path = cache_folder() / "smollm2" / Path(ASSETS["smollm2"].member).name
-    if not path.exists() and os.environ.get("LLMBOOK_REQUIRE_ASSETS") != "1":
-        pytest.skip(f"SmolLM2 is not in {path.parent}: `python -m llmbook.pretrained` gets it")
-    return load_smollm2()
 
 
 @pytest.fixture(scope="module")

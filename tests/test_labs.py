@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from llmbook import labs
-from llmbook.attention import self_attention, softmax
 from llmbook.labs import WrongAnswer
+from llmbook.numpy_attention import self_attention, softmax
 
 LAB = Path(__file__).parents[1] / "docs/labs/attention-by-hand.py"
 Q = np.array([[1, 0, 1, 0], [0, 2, 0, 0], [1, 1, 0, 0]])

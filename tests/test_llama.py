@@ -13,7 +13,8 @@ from transformers import LlamaConfig as TheirConfig
 from transformers import LlamaForCausalLM, MistralConfig, MistralForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm, LlamaRotaryEmbedding
 
-from llmbook.llama import Llama, LlamaConfig, rotary_tables, rotate
+from llmbook.llama import Llama, LlamaConfig
+from llmbook.positions import rotary_tables, rotate
 
 BATCH, SEQ, VOCAB = 3, 11, 50
 SMALL: dict[str, Any] = {
@@ -197,10 +198,10 @@ def test_attention_weights_are_those_that_forward_uses() -> None:
     (block,), weights = model.blocks, model.attention_weights(token_ids)[0]
     rotary, mask = model._rotary_and_mask(token_ids, None)
     x = block.attention_norm(model.embedding(token_ids))
-    _, _, value = block.attention.project(x, rotary)
+    value = block.attention.value(x).unflatten(-1, (-1, block.attention.d_head)).transpose(1, 2)
     heads = weights @ value.repeat_interleave(2, dim=1)
     rebuilt = block.attention.out(heads.transpose(1, 2).flatten(-2))
-    torch.testing.assert_close(rebuilt, block.attention(x, rotary, mask))
+    torch.testing.assert_close(rebuilt, block.attention(x, mask=mask, rotary=rotary))
 
 
 def test_future_tokens_and_other_texts_change_nothing() -> None:

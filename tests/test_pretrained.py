@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import os
 import subprocess
 import sys
 import threading
@@ -288,17 +287,6 @@ def test_device_and_dtype_are_the_callers(dtype: torch.dtype) -> None:
     model, _ = load_smollm2(dtype=dtype)
     assert {parameter.dtype for parameter in model.parameters()} == {dtype}
     assert load_smollm2("meta")[0].device.type == "meta"
-
-
-@pytest.fixture(scope="module")
-def smollm2() -> tuple[Llama, ByteLevelBPE]:
-    """The real model; without it and without a network, its tests are skipped."""
-    try:
-        return load_smollm2()
-    except OSError as error:
-        if os.environ.get("LLMBOOK_REQUIRE_ASSETS") == "1":
-            raise
-        pytest.skip(str(error))
 
 
 Smollm2 = tuple[Llama, ByteLevelBPE]

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import pickle
 import random
 from pathlib import Path
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from llmbook.pretrained import ASSETS, cache_folder, fetch, load_smollm2
+from llmbook.pretrained import fetch
 from llmbook.tokenizers import ByteLevelBPE, byte_alphabet, word_pattern
 from tests.book import ROOT, chapters
 
@@ -77,12 +76,9 @@ def trained() -> ByteLevelBPE:
 
 
 @pytest.fixture(scope="module")
-def smollm2() -> tuple[ByteLevelBPE, Tokenizer]:
+def pair(smollm2: tuple[Any, ByteLevelBPE]) -> tuple[ByteLevelBPE, Tokenizer]:
     """SmolLM2's tokenizer as the package loads it, and theirs on what the GGUF file says."""
-    path = cache_folder() / "smollm2" / Path(ASSETS["smollm2"].member).name
-    if not path.exists() and os.environ.get("LLMBOOK_REQUIRE_ASSETS") != "1":
-        pytest.skip(f"SmolLM2 is not in {path.parent}: `python -m llmbook.pretrained` gets it")
-    return load_smollm2()[1], from_gguf(fetch("smollm2"))
+    return smollm2[1], from_gguf(fetch("smollm2"))
 
 
 def from_gguf(path: Path) -> Tokenizer:
@@ -130,10 +126,10 @@ def test_words_equal_those_of_tokenizers(individual_digits: bool, text: str) -> 
 @settings(max_examples=500, deadline=None)
 @given(text=TEXTS)
 def test_smollm2_ids_equal_those_of_tokenizers(
-    smollm2: tuple[ByteLevelBPE, Tokenizer], text: str
+    pair: tuple[ByteLevelBPE, Tokenizer], text: str
 ) -> None:
     """Whatever the text, the ids are theirs, and give the text back but for bytes without token."""
-    ours, their = smollm2
+    ours, their = pair
     ids = ours.encode(text)
     assert ids == their.encode(text).ids
     known = {byte for byte, char in byte_alphabet().items() if char in ours.vocabulary}
@@ -143,10 +139,10 @@ def test_smollm2_ids_equal_those_of_tokenizers(
 
 
 def test_smollm2_ids_of_long_texts_equal_those_of_tokenizers(
-    smollm2: tuple[ByteLevelBPE, Tokenizer],
+    pair: tuple[ByteLevelBPE, Tokenizer],
 ) -> None:
     """The chapters, all of the book's own code, and "words" of a hundred thousand characters."""
-    ours, their = smollm2
+    ours, their = pair
     code = [path.read_text("utf-8") for path in sorted((ROOT / "src").rglob("*.py"))]
     shuffled = random.Random(0)
     long = ["a" * 100_000, " " * 100_000, "".join(shuffled.choices("abcde", k=100_000))]
@@ -156,9 +152,9 @@ def test_smollm2_ids_of_long_texts_equal_those_of_tokenizers(
         assert ours.decode(ids) == text
 
 
-def test_smollm2_has_no_token_for_a_few_bytes(smollm2: tuple[ByteLevelBPE, Tokenizer]) -> None:
+def test_smollm2_has_no_token_for_a_few_bytes(pair: tuple[ByteLevelBPE, Tokenizer]) -> None:
     """Six control characters, two bytes that begin unassigned planes, and 13 that UTF-8 never uses."""
-    ours, _ = smollm2
+    ours, _ = pair
     missing = {byte for byte, char in byte_alphabet().items() if char not in ours.vocabulary}
     never_in_utf8 = {0xC0, 0xC1, *range(0xF5, 0x100)}
     assert missing - never_in_utf8 == {0x04, 0x06, 0x13, 0x14, 0x16, 0x1D, 0xF1, 0xF2}
@@ -168,10 +164,10 @@ def test_smollm2_has_no_token_for_a_few_bytes(smollm2: tuple[ByteLevelBPE, Token
 
 
 def test_smollm2_encodes_a_typed_special_token_as_text(
-    smollm2: tuple[ByteLevelBPE, Tokenizer],
+    pair: tuple[ByteLevelBPE, Tokenizer],
 ) -> None:
     """A typed <|im_end|> ends no turn, unless asked to."""
-    ours, their = smollm2
+    ours, their = pair
     special = set(ours.special_tokens.values())
     for token, number in ours.special_tokens.items():
         text = f"a{token} b"

@@ -152,7 +152,7 @@ labs.check_output(output, query, key, value, np.tril(np.ones((3, 3))))
 # You have written what the book's own function does. Compare:
 
 # %%
-from llmbook.attention import self_attention
+from llmbook.numpy_attention import self_attention
 
 theirs, _ = self_attention(query.astype(float), key.astype(float), value.astype(float), mask)
 print("the same:", np.allclose(theirs, output))

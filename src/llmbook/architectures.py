@@ -459,6 +459,46 @@ def block_parameters(d_model: int, d_ff: int) -> int:
     return attention + feed_forward + norms
 
 
+def block_flops(d_model: int, d_ff: int, seq: int) -> dict[str, int]:
+    r"""Floating-point operations of one block on one text, forward, by part.
+
+    A product of an $a \times b$ with a $b \times c$ matrix is $2abc$ operations: as many
+    multiplications as additions. For a text of $n$ positions that makes
+
+    $$\underbrace{8 n d^2}_\text{projections} + \underbrace{4 n^2 d}_\text{pairs}
+      + \underbrace{4 n d f}_\text{feed-forward}$$
+
+    The pairs (scores, and the averages of the values) are attention's quadratic term. It overtakes
+    the rest together at $n = 2d + f$, which is $6d$ at the usual $f = 4d$. Norms, biases, softmax
+    and the activation are left out: they grow with $n d$ alone, or with the pairs times heads.
+
+    Args:
+        d_model: Width of the residual stream, $d$.
+        d_ff: Width of the hidden layer, $f$; without a gate.
+        seq: Positions $n$, all looking at all.
+
+    Returns:
+        Operations of "projections", "pairs" and "feed-forward".
+
+    Raises:
+        ValueError: If a size is not positive.
+
+    Examples:
+        >>> block_flops(d_model=512, d_ff=2048, seq=50)
+        {'projections': 104857600, 'pairs': 5120000, 'feed-forward': 209715200}
+
+    Source:
+        [Kaplan et al. 2020][kaplan2020scaling], table 1, whose terms these are.
+    """
+    if min(d_model, d_ff, seq) <= 0:
+        raise ValueError(f"d_model, d_ff and seq must be positive, got {d_model}, {d_ff} and {seq}")
+    return {
+        "projections": 8 * seq * d_model**2,
+        "pairs": 4 * seq**2 * d_model,
+        "feed-forward": 4 * seq * d_model * d_ff,
+    }
+
+
 def attention_share(model: Architecture) -> float:
     r"""Attention's share of the weight matrices in one layer; the feed-forward has the rest.
 

@@ -1,125 +1,324 @@
-"""Scaled dot-product attention, the one operation that lets a position look at others."""
+"""Attention in PyTorch: the function, its masks, and the layer with several heads."""
 
 import math
+from collections.abc import Callable
 
-import numpy as np
-from jaxtyping import Bool, Float
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from llmbook.layers import check_sequence, copied_linear
+from llmbook.numpy_attention import self_attention, softmax
+from llmbook.positions import Rotary, rotate
+
+__all__ = [
+    "MultiHeadAttention",
+    "attention",
+    "causal_mask",
+    "padding_mask",
+    "self_attention",
+    "softmax",
+]
+
+Mask = Bool[Tensor, "#batch #query #key"] | Bool[Tensor, "#query #key"]
 
 
-def softmax(scores: Float[np.ndarray, "*batch key"]) -> Float[np.ndarray, "*batch key"]:
-    r"""Turn each row of scores into weights that are positive and sum to 1.
-
-    $$p_j = \frac{\exp(s_j - \max_i s_i)}{\sum_k \exp(s_k - \max_i s_i)}$$
-
-    Subtracting the row's maximum changes nothing on paper and keeps `exp` from overflowing:
-    without it, one float64 score above 709.78 turns the whole row into NaN.
+def causal_mask(seq: int, device: torch.device | str | None = None) -> Bool[Tensor, "{seq} {seq}"]:
+    """Let each position (row) attend to itself and to those before it (columns).
 
     Args:
-        scores: Scores $s$; a score of minus infinity gets the weight 0.
+        seq: Number of positions.
+        device: Where the mask shall be.
 
-    Returns:
-        Weights over the last axis, in the dtype of `scores`.
+    Raises:
+        ValueError: If `seq` is negative.
 
     Examples:
-        >>> softmax(np.array([0.0, np.log(3.0)])).round(2)
-        array([0.25, 0.75])
-        >>> softmax(np.array([1000.0, 1000.0]))
-        array([0.5, 0.5])
-
-    Source:
-        [Goodfellow et al. 2016][goodfellow2016deep], section 4.1.
+        >>> causal_mask(3).int()
+        tensor([[1, 0, 0],
+                [1, 1, 0],
+                [1, 1, 1]], dtype=torch.int32)
     """
-    weights: np.ndarray = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    weights /= weights.sum(axis=-1, keepdims=True)
-    return weights
+    if seq < 0:
+        raise ValueError(f"seq must not be negative, got {seq}")
+    return torch.ones(seq, seq, dtype=torch.bool, device=device).tril()
 
 
-def self_attention(
-    query: Float[np.ndarray, "*#batch query d_k"],
-    key: Float[np.ndarray, "*#batch key d_k"],
-    value: Float[np.ndarray, "*#batch key d_v"],
-    mask: Bool[np.ndarray, "*#batch #query #key"] | None = None,
-) -> tuple[Float[np.ndarray, "*batch query d_v"], Float[np.ndarray, "*batch query key"]]:
+def padding_mask(lengths: Int[Tensor, " batch"], seq: int) -> Bool[Tensor, "batch 1 {seq}"]:
+    """Let every position attend to the first `lengths` positions of its text, not to what pads it.
+
+    Join it with a causal mask by `&`.
+
+    Args:
+        lengths: Positions of each text that are no padding.
+        seq: Positions of all texts, padding included.
+
+    Raises:
+        ValueError: If a length is negative or beyond `seq`.
+
+    Examples:
+        >>> padding_mask(torch.tensor([3, 1]), seq=3).int()
+        tensor([[[1, 1, 1]],
+        <BLANKLINE>
+                [[1, 0, 0]]], dtype=torch.int32)
+    """
+    if lengths.numel() and not 0 <= lengths.min() <= lengths.max() <= seq:
+        raise ValueError(f"lengths must be from 0 to seq = {seq}, got {lengths.tolist()}")
+    return (torch.arange(seq, device=lengths.device) < lengths[:, None])[:, None]
+
+
+def attention(
+    query: Float[Tensor, "*#batch query d_k"],
+    key: Float[Tensor, "*#batch key d_k"],
+    value: Float[Tensor, "*#batch key d_v"],
+    mask: Bool[Tensor, "*#batch #query #key"] | None = None,
+    *,
+    bias: Float[Tensor, "*#batch #query #key"] | None = None,
+    dropout: float | int = 0.0,
+) -> tuple[Float[Tensor, "*batch query d_v"], Float[Tensor, "*batch query key"]]:
     r"""Let each position take a weighted average of the values, weighted by who matches it.
 
-    $$\mathrm{Attention}(Q, K, V) = \mathrm{softmax}\left(\frac{QK^\top}{\sqrt{d_k}}\right) V$$
+    $$\mathrm{Attention}(Q, K, V) = \mathrm{softmax}\left(\frac{QK^\top}{\sqrt{d_k}} + B\right) V$$
 
-    Leading axes (batch, heads) are carried along and may broadcast.
+    Leading axes (batch, heads) are carried along and may broadcast. `self_attention` is the same
+    in NumPy, for one reader; this one carries gradients.
 
     Args:
         query: What each position looks for, $Q$.
         key: What each position offers to be found by, $K$.
         value: What each position hands over, $V$.
-        mask: `True` where a query (row) may attend to a key (column); broadcasts to the scores.
+        mask: `True` where a query (row) may attend to a key (column). A query that may attend to
+            nothing gets zeros, as in PyTorch.
+        bias: $B$, added to the scores, such as `llmbook.positions.alibi`.
+        dropout: Probability of zeroing a weight before the average is taken.
 
     Returns:
-        The output, one row per query, and the weights, whose rows sum to 1.
+        The output, one row per query, and the weights, before dropout.
 
     Raises:
-        ValueError: If an array has fewer than two axes, if shapes do not fit together, or if
-            the mask leaves a query nothing to attend to (its softmax would be 0/0).
+        ValueError: If shapes do not fit together, or the mask is not boolean.
 
     Examples:
-        Two positions with equal scores take the mean of the values:
-
-        >>> output, weights = self_attention(
-        ...     query=np.zeros((2, 4)), key=np.ones((2, 4)), value=np.array([[0.0], [10.0]])
-        ... )
-        >>> output.ravel()
-        array([5., 5.])
-
-        Under a causal mask the first position sees itself alone:
-
-        >>> causal = np.tril(np.ones((2, 2), dtype=bool))
-        >>> self_attention(np.zeros((2, 4)), np.ones((2, 4)), np.eye(2), causal)[1]
-        array([[1. , 0. ],
-               [0.5, 0.5]])
+        >>> x = torch.randn(2, 5, 8)
+        >>> output, weights = attention(x, x, x, causal_mask(5))
+        >>> torch.equal(output[:, 0], x[:, 0])
+        True
 
     Source:
         [Vaswani et al. 2017][vaswani2017attention], section 3.2.1, equation 1.
     """
-    mask = _check_shapes(query, key, value, mask)
-    scores = query @ np.swapaxes(key, -1, -2) / math.sqrt(query.shape[-1])
-    if mask is not None:
-        scores = np.where(mask, scores, -np.inf)
-    weights = softmax(scores)
-    return weights @ value, weights
-
-
-def _check_shapes(
-    query: np.ndarray, key: np.ndarray, value: np.ndarray, mask: np.ndarray | None
-) -> np.ndarray | None:
-    """Refuse what does not fit together; give the mask in the shape of the scores."""
-    for name, array in (("query", query), ("key", key), ("value", value)):
-        if array.ndim < 2:
-            raise ValueError(f"{name} needs the axes (..., seq, d), got shape {array.shape}")
     if query.shape[-1] != key.shape[-1]:
         raise ValueError(
-            f"query and key must have the same last axis, got shapes {query.shape} and {key.shape}"
+            "query and key must have the same last axis, "
+            f"got shapes {tuple(query.shape)} and {tuple(key.shape)}"
         )
     if key.shape[-2] != value.shape[-2]:
         raise ValueError(
-            f"key and value must have as many positions, got shapes {key.shape} and {value.shape}"
+            "key and value must have as many positions, "
+            f"got shapes {tuple(key.shape)} and {tuple(value.shape)}"
         )
-    try:
-        np.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
-        leading = np.broadcast_shapes(query.shape[:-2], key.shape[:-2])
-    except ValueError:
-        raise ValueError(
-            "leading axes of query, key and value must broadcast, "
-            f"got shapes {query.shape}, {key.shape} and {value.shape}"
-        ) from None
+    scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+    if bias is not None:
+        scores = scores + bias
     if mask is None:
-        return None
-    if mask.dtype != bool:
+        weights = scores.softmax(dim=-1)
+    else:
+        _check_mask(mask, scores.shape)
+        lowest = torch.finfo(scores.dtype).min  # -inf would give NaN where nothing is allowed
+        weights = scores.masked_fill(~mask, lowest).softmax(dim=-1).masked_fill(~mask, 0)
+    return F.dropout(weights, dropout) @ value, weights
+
+
+def _check_mask(mask: Tensor, scores: torch.Size) -> None:
+    """Refuse a mask that says nothing of the scores, or would say it of others."""
+    if mask.dtype != torch.bool:
         raise ValueError(f"mask must be boolean (True = may attend), got dtype {mask.dtype}")
-    shape = (*leading, query.shape[-2], key.shape[-2])
-    try:
-        mask = np.broadcast_to(mask, shape)
-    except ValueError:
+    # Not torch.broadcast_shapes, which takes longer than a step of generation can spare.
+    if mask.ndim > len(scores) or any(
+        ours not in (1, theirs)
+        for ours, theirs in zip(reversed(mask.shape), reversed(scores), strict=False)
+    ):
         raise ValueError(
-            f"mask of shape {mask.shape} does not broadcast to the scores' {shape}"
-        ) from None
-    if not mask.any(axis=-1).all():
-        raise ValueError("mask leaves at least one query without any key to attend to")
-    return mask
+            f"mask of shape {tuple(mask.shape)} does not broadcast to the scores' {tuple(scores)}; "
+            "a causal mask has the shape (query, key), a padding mask (batch, 1, key)"
+        )
+
+
+class MultiHeadAttention(nn.Module):
+    r"""Attend in several heads at once, each with queries, keys and values of its own.
+
+    $$\mathrm{MultiHead}(X) = [H_1; \dots; H_h]\,W^O, \qquad
+      H_i = \mathrm{Attention}(XW_i^Q, XW_i^K, XW_i^V)$$
+
+    With fewer key and value heads than query heads, neighbouring query heads share one: grouped
+    queries, or with a single one, multi-query attention. Given a `context`, keys and values come
+    from there: cross-attention.
+
+    Args:
+        d_model: Width of what comes in and goes out.
+        num_heads: Query heads $h$.
+        num_kv_heads: Key and value heads; as many as query heads if left out.
+        bias: Biases in the four projections.
+        dropout: Probability of zeroing a weight while training.
+        d_head: Width of a head; `d_model / num_heads` if left out.
+
+    Raises:
+        ValueError: If a size is not positive or heads do not divide.
+
+    Examples:
+        >>> layer = MultiHeadAttention(d_model=64, num_heads=8, num_kv_heads=2)
+        >>> x, context = torch.randn(3, 5, 64), torch.randn(3, 9, 64)
+        >>> layer(x, mask=causal_mask(5)).shape
+        torch.Size([3, 5, 64])
+        >>> output, weights = layer(x, context, need_weights=True)
+        >>> weights.shape
+        torch.Size([3, 8, 5, 9])
+
+    Source:
+        [Vaswani et al. 2017][vaswani2017attention], section 3.2.2; multi-query:
+        [Shazeer 2019][shazeer2019fast]; grouped: [Ainslie et al. 2023][ainslie2023gqa].
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        num_kv_heads: int | None = None,
+        bias: bool = True,
+        dropout: float | int = 0.0,
+        *,
+        d_head: int | None = None,
+    ) -> None:
+        super().__init__()
+        num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        if min(d_model, num_heads, num_kv_heads) <= 0:
+            raise ValueError(
+                "d_model, num_heads and num_kv_heads must be positive, "
+                f"got {d_model}, {num_heads} and {num_kv_heads}"
+            )
+        if d_head is None and d_model % num_heads:
+            raise ValueError(
+                f"num_heads must divide d_model, got d_model={d_model} and num_heads={num_heads}"
+            )
+        if num_heads % num_kv_heads:
+            raise ValueError(
+                "num_kv_heads must divide num_heads, "
+                f"got num_kv_heads={num_kv_heads} and num_heads={num_heads}"
+            )
+        self.d_model, self.num_heads, self.num_kv_heads = d_model, num_heads, num_kv_heads
+        self.d_head = d_model // num_heads if d_head is None else d_head
+        self.dropout = dropout
+        self.query = nn.Linear(d_model, num_heads * self.d_head, bias)
+        self.key = nn.Linear(d_model, num_kv_heads * self.d_head, bias)
+        self.value = nn.Linear(d_model, num_kv_heads * self.d_head, bias)
+        self.out = nn.Linear(num_heads * self.d_head, d_model, bias)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch query d_model"],
+        context: Float[Tensor, "batch key d_model"] | None = None,
+        mask: Mask | None = None,
+        *,
+        bias: Float[Tensor, "heads #query #key"] | None = None,
+        rotary: Rotary | None = None,
+        past: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+        need_weights: bool = False,
+    ) -> (
+        Float[Tensor, "batch query d_model"]
+        | tuple[Float[Tensor, "batch query d_model"], Float[Tensor, "batch heads query key"]]
+    ):
+        """Let each position of `x` look at all positions of `x`, or of `context`.
+
+        Args:
+            x: One vector per position, batch first.
+            context: Where keys and values come from, if not from `x`.
+            mask: `True` where a query (row) may attend to a key (column); broadcasts to
+                (batch, query, key). A query that may attend to nothing takes up zeros.
+            bias: Added to the scores of each head, such as `llmbook.positions.alibi`.
+            rotary: `llmbook.positions.rotary_tables`, by which queries and keys are turned.
+            past: Takes the new keys and values and gives all of them, earlier ones included, as
+                `llmbook.generation.KVCache.append` does.
+            need_weights: Give the weights too, which the fused kernel used otherwise does not.
+
+        Returns:
+            One vector per position of `x`; with `need_weights`, that and the weights.
+
+        Raises:
+            ValueError: If a shape does not fit, or the mask is not boolean.
+        """
+        check_sequence("x", x, self.d_model)
+        if context is None:
+            context = x
+        else:
+            check_sequence("context", context, self.d_model)
+            if len(context) != len(x):
+                raise ValueError(f"context must have x's batch of {len(x)}, got {len(context)}")
+        query, key, value = (
+            linear(source).view(*source.shape[:2], -1, self.d_head).transpose(1, 2)
+            for linear, source in ((self.query, x), (self.key, context), (self.value, context))
+        )
+        if rotary is not None:
+            query, key = rotate(query, rotary), rotate(key, rotary)
+        if past is not None:
+            key, value = past(key, value)
+        if mask is not None:
+            _check_mask(mask, torch.Size((len(x), x.shape[1], key.shape[-2])))
+            mask = mask.unsqueeze(-3)  # the same for every head
+        dropout = self.dropout if self.training else 0.0
+        if bias is None and not need_weights:
+            heads = F.scaled_dot_product_attention(
+                query, key, value, mask, dropout, enable_gqa=self.num_kv_heads < self.num_heads
+            )
+            return self._join(heads)
+        shared = self.num_heads // self.num_kv_heads
+        key, value = (x.repeat_interleave(shared, dim=1) for x in (key, value))
+        heads, weights = attention(query, key, value, mask, bias=bias, dropout=dropout)
+        return (self._join(heads), weights) if need_weights else self._join(heads)
+
+    def _join(
+        self, heads: Float[Tensor, "batch heads query d_head"]
+    ) -> Float[Tensor, "batch query d_model"]:
+        output: Tensor = self.out(heads.transpose(1, 2).flatten(-2))
+        return output
+
+    @classmethod
+    def from_torch(cls, layer: nn.MultiheadAttention) -> "MultiHeadAttention":
+        """Copy the weights of PyTorch's own layer; the two are then equal.
+
+        Device, dtype, dropout rate and training mode come along, and nothing is shared
+        afterwards. Ours stays batch-first whatever `layer.batch_first` says.
+
+        Args:
+            layer: A layer whose keys and values are as wide as its queries.
+
+        Raises:
+            TypeError: If `layer` is no `nn.MultiheadAttention`.
+            ValueError: If it has `kdim`, `vdim`, `add_bias_kv` or `add_zero_attn`.
+
+        Examples:
+            >>> layer = nn.MultiheadAttention(16, 4, batch_first=True)
+            >>> x = torch.randn(2, 5, 16)
+            >>> ours = MultiHeadAttention.from_torch(layer)
+            >>> torch.allclose(ours(x), layer(x, x, x)[0], atol=1e-6)
+            True
+        """
+        if not isinstance(layer, nn.MultiheadAttention):
+            raise TypeError(f"need an nn.MultiheadAttention, got {type(layer).__name__}")
+        if not layer._qkv_same_embed_dim:
+            raise ValueError(
+                f"kdim and vdim must be embed_dim = {layer.embed_dim}, "
+                f"got {layer.kdim} and {layer.vdim}"
+            )
+        if layer.bias_k is not None or layer.add_zero_attn:
+            raise ValueError(
+                "add_bias_kv and add_zero_attn are not supported, as no model has them"
+            )
+        with torch.device("meta"):  # no memory, and no random numbers drawn, for what we replace
+            ours = cls(layer.embed_dim, layer.num_heads, dropout=layer.dropout)
+        weights = layer.in_proj_weight.chunk(3)
+        no_bias = (None, None, None)
+        biases = no_bias if layer.in_proj_bias is None else layer.in_proj_bias.chunk(3)
+        ours.query, ours.key, ours.value = map(copied_linear, weights, biases)
+        ours.out = copied_linear(layer.out_proj.weight, layer.out_proj.bias)
+        return ours.train(layer.training)

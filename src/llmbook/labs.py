@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from llmbook.attention import softmax
+from llmbook.numpy_attention import softmax
 
 ABSOLUTE, RELATIVE = 0.006, 0.005  # two decimals, or the precision of bfloat16
 IMPOSSIBLE = 100.0  # a score this far below the others gets no weight in any float format

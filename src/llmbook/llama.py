@@ -1,8 +1,8 @@
 """Llama, the decoder of today: RMSNorm, rotary positions, grouped queries, SwiGLU."""
 
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from llmbook.attention import MultiHeadAttention
 from llmbook.generation import KVCache
+from llmbook.layers import FeedForward, RMSNorm
+from llmbook.positions import Rotary, rotary_tables
 
 Hidden = Float[Tensor, "batch query d_model"]
-Heads = Float[Tensor, "batch _ query d_head"]
-Rotary = tuple[Float[Tensor, "query d_head"], Float[Tensor, "query d_head"]]
-Mask = Bool[Tensor, "#batch 1 query key"]
+Mask = Bool[Tensor, "#batch query key"]
 Padding = Bool[Tensor, "batch key"] | Int[Tensor, "batch key"]
 
 _HF_NAMES = {  # transformers' names for our parts
@@ -93,173 +94,32 @@ class LlamaConfig:
             raise ValueError(f"d_head must be even, for rotary pairs, got {self.d_head}")
 
 
-class RMSNorm(nn.Module):
-    r"""Bring each vector to the same length, then weight its numbers: a LayerNorm without mean.
-
-    $$y = \frac{x}{\sqrt{\frac{1}{d}\sum_i x_i^2 + \varepsilon}} \odot w$$
-
-    Args:
-        d_model: Width $d$.
-        eps: $\varepsilon$.
-
-    Source:
-        [Zhang and Sennrich 2019][zhang2019root], equation 4.
-    """
-
-    def __init__(self, d_model: int, eps: float | int = 1e-5) -> None:
-        super().__init__()
-        self.weight, self.eps = nn.Parameter(torch.ones(d_model)), eps
-
-    def forward(self, x: Hidden) -> Hidden:
-        """Normalise each position by itself."""
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
-
-
-def rotary_tables(
-    positions: Int[Tensor, " query"], d_head: int, base: float | int, dtype: torch.dtype
-) -> Rotary:
-    r"""Cosine and sine of the angle by which each pair of a head turns at each position.
-
-    $$\theta_{p,i} = p\,b^{-2i/d_{\mathrm{head}}}, \qquad i = 0, \dots, d_{\mathrm{head}}/2 - 1$$
-
-    Args:
-        positions: Positions $p$.
-        d_head: Width of a head, even.
-        base: The base $b$; 10,000 in the paper.
-        dtype: Of the tables. The angles themselves are never coarser than float32.
-
-    Returns:
-        $(\cos\theta, \cos\theta)$ and $(-\sin\theta, \sin\theta)$, as `rotate` takes them.
-
-    Source:
-        [Su et al. 2021][su2021roformer], section 3.2.2.
-    """
-    wide = torch.promote_types(dtype, torch.float32)
-    exponents = torch.arange(0, d_head, 2, dtype=wide, device=positions.device) / d_head
-    angles = positions[:, None].to(wide) * (1 / base**exponents)
-    cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
-    return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
-
-
-def rotate(x: Heads, rotary: Rotary) -> Heads:
-    r"""Turn each pair $(x_i, x_{i + d/2})$ by its position's angle.
-
-    The product of a query and a key then depends on how far apart they are, not on where.
-
-    Args:
-        x: Queries or keys.
-        rotary: The two `rotary_tables`.
-
-    Returns:
-        Vectors as long as before.
-
-    Examples:
-        >>> query, key = torch.randn(2, 1, 1, 1, 8, dtype=torch.float64)
-        >>> def turned(x, position):
-        ...     return rotate(x, rotary_tables(torch.tensor([position]), 8, 10_000, x.dtype))
-        >>> near, far = turned(query, 5) * turned(key, 2), turned(query, 905) * turned(key, 902)
-        >>> torch.allclose(near.sum(), far.sum())
-        True
-
-    Source:
-        [Su et al. 2021][su2021roformer], section 3.2.2, where neighbours are paired instead.
-    """
-    cos, sin = rotary
-    return x * cos + x.roll(x.shape[-1] // 2, dims=-1) * sin
-
-
-class GroupedQueryAttention(nn.Module):
-    """Attention in which several query heads share one head of keys and values.
-
-    Args:
-        config: Sizes of the model.
-        layer: Where in a cache its keys and values are kept.
-
-    Source:
-        [Ainslie et al. 2023][ainslie2023gqa], section 2.2.
-    """
-
-    def __init__(self, config: LlamaConfig, layer: int) -> None:
-        super().__init__()
-        self.layer, self.d_head = layer, config.d_head
-        width, kv_width = config.num_heads * config.d_head, config.num_kv_heads * config.d_head
-        self.query = nn.Linear(config.d_model, width, bias=config.attention_bias)
-        self.key = nn.Linear(config.d_model, kv_width, bias=config.attention_bias)
-        self.value = nn.Linear(config.d_model, kv_width, bias=config.attention_bias)
-        self.out = nn.Linear(width, config.d_model, bias=config.attention_bias)
-
-    def forward(
-        self, x: Hidden, rotary: Rotary, mask: Mask, cache: KVCache | None = None
-    ) -> Hidden:
-        """Let each position average the values that it may see."""
-        query, key, value = self.project(x, rotary)
-        if cache is not None:
-            key, value = cache.append(self.layer, key, value)
-        heads = F.scaled_dot_product_attention(query, key, value, mask, enable_gqa=True)
-        output: Tensor = self.out(heads.transpose(1, 2).flatten(-2))
-        return output
-
-    def project(self, x: Hidden, rotary: Rotary) -> tuple[Heads, Heads, Heads]:
-        """Turn vectors into rotated queries, rotated keys, and values, split into heads."""
-        query, key, value = (
-            linear(x).view(*x.shape[:2], -1, self.d_head).transpose(1, 2)
-            for linear in (self.query, self.key, self.value)
-        )
-        return rotate(query, rotary), rotate(key, rotary), value
-
-    def weights(
-        self, x: Hidden, rotary: Rotary, mask: Mask
-    ) -> Float[Tensor, "batch heads query query"]:
-        """Give the weights of the average, which the fused function in `forward` does not."""
-        query, key, _ = self.project(x, rotary)
-        key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
-        scores = query @ key.transpose(-1, -2) / math.sqrt(self.d_head)
-        lowest = torch.finfo(scores.dtype).min  # -inf would give NaN where nothing is visible
-        return scores.masked_fill(~mask, lowest).softmax(dim=-1).masked_fill(~mask, 0)
-
-
-class SwiGLU(nn.Module):
-    r"""$W_{\mathrm{down}}\,(\mathrm{SiLU}(W_{\mathrm{gate}}\,x) \odot W_{\mathrm{up}}\,x)$.
-
-    Args:
-        config: Sizes of the model.
-
-    Source:
-        [Shazeer 2020][shazeer2020glu], equation 6.
-    """
-
-    def __init__(self, config: LlamaConfig) -> None:
-        super().__init__()
-        self.gate = nn.Linear(config.d_model, config.d_ff, bias=config.mlp_bias)
-        self.up = nn.Linear(config.d_model, config.d_ff, bias=config.mlp_bias)
-        self.down = nn.Linear(config.d_ff, config.d_model, bias=config.mlp_bias)
-
-    def forward(self, x: Hidden) -> Hidden:
-        """Transform each position by itself."""
-        output: Tensor = self.down(F.silu(self.gate(x)) * self.up(x))
-        return output
-
-
 class LlamaBlock(nn.Module):
     """Attention, then SwiGLU, each on a normalised copy and added to the residual stream.
 
     Args:
         config: Sizes of the model.
-        layer: Its place in the stack.
     """
 
-    def __init__(self, config: LlamaConfig, layer: int) -> None:
+    def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
-        self.attention_norm = RMSNorm(config.d_model, config.norm_eps)
-        self.attention = GroupedQueryAttention(config, layer)
-        self.feed_forward_norm = RMSNorm(config.d_model, config.norm_eps)
-        self.feed_forward = SwiGLU(config)
+        c = config
+        self.attention_norm = RMSNorm(c.d_model, c.norm_eps)
+        self.attention = MultiHeadAttention(
+            c.d_model, c.num_heads, c.num_kv_heads, c.attention_bias, d_head=c.d_head
+        )
+        self.feed_forward_norm = RMSNorm(c.d_model, c.norm_eps)
+        self.feed_forward = FeedForward(c.d_model, c.d_ff, "swiglu", c.mlp_bias)
 
     def forward(
-        self, x: Hidden, rotary: Rotary, mask: Mask, cache: KVCache | None = None
+        self,
+        x: Hidden,
+        rotary: Rotary,
+        mask: Mask,
+        past: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
     ) -> Hidden:
         """Mix the positions, then transform each."""
-        h = x + self.attention(self.attention_norm(x), rotary, mask, cache)
+        h = x + self.attention(self.attention_norm(x), mask=mask, rotary=rotary, past=past)
         y: Tensor = h + self.feed_forward(self.feed_forward_norm(h))
         return y
 
@@ -294,7 +154,7 @@ class Llama(nn.Module):
         self.embedding: nn.Embedding = nn.Embedding.from_pretrained(  # its weights are drawn below
             torch.empty(config.vocab_size, config.d_model), freeze=False
         )
-        self.blocks = nn.ModuleList(LlamaBlock(config, i) for i in range(config.num_layers))
+        self.blocks = nn.ModuleList(LlamaBlock(config) for _ in range(config.num_layers))
         self.norm = RMSNorm(config.d_model, config.norm_eps)
         self.head = (
             None if config.tied else nn.Linear(config.d_model, config.vocab_size, bias=False)
@@ -347,8 +207,8 @@ class Llama(nn.Module):
         """What `forward` computes, up to and with the last norm; the arguments are its own."""
         rotary, mask = self._rotary_and_mask(token_ids, attention_mask, cache)
         x: Tensor = self.embedding(token_ids)
-        for block in self.blocks:
-            x = block(x, rotary, mask, cache)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, rotary, mask, None if cache is None else partial(cache.append, layer))
         if cache is not None:
             cache.length += token_ids.shape[1]
         x = self.norm(x)
@@ -377,7 +237,9 @@ class Llama(nn.Module):
         weights = []
         block: Any
         for block in self.blocks:
-            weights.append(block.attention.weights(block.attention_norm(x), rotary, mask))
+            normed = block.attention_norm(x)
+            looks = block.attention(normed, mask=mask, rotary=rotary, need_weights=True)
+            weights.append(looks[1])
             x = block(x, rotary, mask)
         return torch.stack(weights)
 
@@ -394,9 +256,9 @@ class Llama(nn.Module):
         start = 0 if cache is None else cache.length
         end = self._check(token_ids, attention_mask, cache, start)
         positions = torch.arange(end, device=token_ids.device)  # padding counts: only distance does
-        mask = (positions[start:, None] >= positions)[None, None]
+        mask = (positions[start:, None] >= positions)[None]
         if attention_mask is not None:
-            mask = mask & attention_mask.bool()[:, None, None]
+            mask = mask & attention_mask.bool()[:, None]
         weight = self.embedding.weight
         return rotary_tables(
             positions[start:], self.config.d_head, self.config.rope_base, weight.dtype

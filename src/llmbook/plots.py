@@ -250,6 +250,12 @@ def line_chart(
             axis.set_minor_locator(NullLocator())
             if scale in log:
                 axis.set_major_formatter(FuncFormatter(lambda value, _: plain_number(value)))
+        every_x = sorted({float(number) for x, _ in series.values() for number in x})
+        if "x" not in log:
+            if all(number.is_integer() for number in every_x):
+                ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        elif every_x[-1] < 100 * every_x[0] and len(every_x) < 9:  # one power of ten at most
+            ax.set_xticks(every_x)
         if y_format is not None:
             ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: y_format(value)))
         ax.tick_params(axis="y", length=0)

@@ -215,6 +215,7 @@ def _read_gguf(path: Path) -> dict[str, Any]:
     import torch
 
     from llmbook.llama import Llama, LlamaConfig, long_side_first, renamed
+    from llmbook.positions import halves_to_neighbours
 
     reader = gguf.GGUFReader(path)
 
@@ -241,8 +242,8 @@ def _read_gguf(path: Path) -> dict[str, Any]:
         values = torch.tensor(gguf.dequantize(tensor.data, tensor.tensor_type))
         if "attention.query" in name or "attention.key" in name:
             # ggml keeps the two rows of a rotary pair side by side; we half a head apart.
-            pairs = values.view(-1, config.d_head // 2, 2, config.d_model)
-            values = pairs.transpose(1, 2).reshape(values.shape)
+            back = halves_to_neighbours(config.d_head).argsort()
+            values = values.unflatten(0, (-1, config.d_head))[:, back].flatten(0, 1)
         return long_side_first(values)
 
     return {

@@ -1,66 +1,44 @@
-"""The Transformer block: attention mixes positions, a feed-forward network works on each one."""
+"""The Transformer: blocks of attention and feed-forward network, an encoder and a decoder."""
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-_TORCH_NAMES = {  # a prefix of PyTorch's names, and the parts of ours that are stacked there
-    "self_attn.in_proj_": ("attention.query", "attention.key", "attention.value"),
-    "self_attn.out_proj.": ("attention.out",),
-    "norm1.": ("norm1",),
-    "linear1.": ("feed_forward.0",),
-    "linear2.": ("feed_forward.2",),
-    "norm2.": ("norm2",),
-}
+from llmbook.attention import MultiHeadAttention, causal_mask
+from llmbook.layers import FeedForward, LayerNorm, check_sequence
+
+Mask = Bool[Tensor, "#batch #seq #seq"] | Bool[Tensor, "#seq #seq"]
+CrossMask = Bool[Tensor, "#batch #seq #context"] | Bool[Tensor, "#seq #context"]
 
 
-class _SelfAttention(nn.Module):
-    """Project to queries, keys and values, attend in `num_heads` heads at once, project back."""
+class _Residual(nn.Module):
+    """What encoder and decoder blocks share: parts that are added to what came in."""
 
-    def __init__(self, d_model: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads, self.d_head = num_heads, d_model // num_heads
-        self.query = nn.Linear(d_model, d_model)
-        self.key = nn.Linear(d_model, d_model)
-        self.value = nn.Linear(d_model, d_model)
-        self.out = nn.Linear(d_model, d_model)
+    d_model: int
+    norm_first: bool
+    dropout: nn.Dropout
 
-    def split(
-        self, x: Float[Tensor, "batch seq d_model"]
-    ) -> Float[Tensor, "batch heads seq d_head"]:
-        return x.reshape(*x.shape[:2], self.num_heads, self.d_head).transpose(1, 2)
-
-    def join(
-        self, heads: Float[Tensor, "batch heads seq d_head"]
-    ) -> Float[Tensor, "batch seq d_model"]:
-        return heads.transpose(1, 2).flatten(-2)
-
-    def forward(
-        self,
-        x: Float[Tensor, "batch seq d_model"],
-        mask: Bool[Tensor, "batch seq seq"] | None,
-    ) -> Float[Tensor, "batch seq d_model"]:
-        heads = F.scaled_dot_product_attention(
-            self.split(self.query(x)),
-            self.split(self.key(x)),
-            self.split(self.value(x)),
-            attn_mask=None if mask is None else mask.unsqueeze(1),  # the same for every head
-        )
-        output: Tensor = self.out(self.join(heads))
-        return output
+    def add(self, x: Tensor, norm: nn.Module, part: Callable[[Tensor], Tensor]) -> Tensor:
+        """Give x + part(norm(x)), or norm(x + part(x)) as in 2017."""
+        if self.norm_first:
+            added: Tensor = self.dropout(part(norm(x)))
+            return x + added
+        y: Tensor = norm(x + self.dropout(part(x)))
+        return y
 
 
-class TransformerBlock(nn.Module):
+class TransformerBlock(_Residual):
     r"""Self-attention, then a feed-forward network, each added to what came in.
 
     With $\mathrm{LN}$ for layer normalisation, the original block is post-norm:
 
-    $$h = \mathrm{LN}(x + \mathrm{Attention}(x)), \qquad
-      y = \mathrm{LN}(h + W_2 \max(0, W_1 h + b_1) + b_2)$$
+    $$h = \mathrm{LN}(x + \mathrm{MultiHead}(x)), \qquad y = \mathrm{LN}(h + \mathrm{FFN}(h))$$
 
     GPT-2 and its successors are pre-norm, which leaves the sum itself untouched and trains
-    deep stacks more easily: $h = x + \mathrm{Attention}(\mathrm{LN}(x))$, and so on.
+    deep stacks more easily: $h = x + \mathrm{MultiHead}(\mathrm{LN}(x))$, and so on.
 
     Dropout acts where the paper has it, on the output of each of the two sub-layers.
 
@@ -70,6 +48,7 @@ class TransformerBlock(nn.Module):
         d_ff: Width of the hidden layer; 4 × `d_model` in the paper.
         dropout: Probability of zeroing an element of a sub-layer's output while training.
         norm_first: Pre-norm instead of post-norm.
+        activation: Of the feed-forward network, see `llmbook.layers.FeedForward`.
 
     Raises:
         ValueError: If a size is not positive or `num_heads` does not divide `d_model`.
@@ -91,34 +70,21 @@ class TransformerBlock(nn.Module):
         d_model: int,
         num_heads: int,
         d_ff: int,
-        dropout: float = 0.1,
+        dropout: float | int = 0.1,
         *,
         norm_first: bool = False,
+        activation: str = "relu",
     ) -> None:
         super().__init__()
-        if min(d_model, num_heads, d_ff) <= 0:
-            raise ValueError(
-                "d_model, num_heads and d_ff must be positive, "
-                f"got {d_model}, {num_heads} and {d_ff}"
-            )
-        if d_model % num_heads:
-            raise ValueError(
-                f"num_heads must divide d_model, got d_model={d_model} and num_heads={num_heads}"
-            )
-        self.d_model = d_model
-        self.norm_first = norm_first
-        self.attention = _SelfAttention(d_model, num_heads)
-        self.norm1 = nn.LayerNorm(d_model)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(d_model, d_ff), nn.ReLU(), nn.Linear(d_ff, d_model)
-        )
-        self.norm2 = nn.LayerNorm(d_model)
+        self.d_model, self.norm_first = d_model, norm_first
+        self.attention = MultiHeadAttention(d_model, num_heads)
+        self.norm1 = LayerNorm(d_model)
+        self.feed_forward = FeedForward(d_model, d_ff, activation)
+        self.norm2 = LayerNorm(d_model)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self,
-        x: Float[Tensor, "batch seq d_model"],
-        mask: Bool[Tensor, "#batch #seq #seq"] | Bool[Tensor, "#seq #seq"] | None = None,
+        self, x: Float[Tensor, "batch seq d_model"], mask: Mask | None = None
     ) -> Float[Tensor, "batch seq d_model"]:
         """Let the positions look at each other, then transform each by itself.
 
@@ -134,21 +100,9 @@ class TransformerBlock(nn.Module):
         Raises:
             ValueError: If `x` has another shape, or the mask is not boolean or does not fit.
         """
-        if x.ndim != 3 or x.shape[-1] != self.d_model:
-            raise ValueError(
-                f"x must have the shape (batch, seq, {self.d_model}), got {tuple(x.shape)}"
-            )
-        if mask is not None:
-            mask = _expand_mask(mask, batch=x.shape[0], seq=x.shape[1])
-        h: Tensor
-        y: Tensor
-        if self.norm_first:
-            h = x + self.dropout(self.attention(self.norm1(x), mask))
-            y = h + self.dropout(self.feed_forward(self.norm2(h)))
-        else:
-            h = self.norm1(x + self.dropout(self.attention(x, mask)))
-            y = self.norm2(h + self.dropout(self.feed_forward(h)))
-        return y
+        check_sequence("x", x, self.d_model)
+        h = self.add(x, self.norm1, lambda x: self.attention(x, mask=mask))
+        return self.add(h, self.norm2, self.feed_forward)
 
     @classmethod
     def from_torch(cls, layer: nn.TransformerEncoderLayer) -> "TransformerBlock":
@@ -160,14 +114,14 @@ class TransformerBlock(nn.Module):
         hidden activations.
 
         Args:
-            layer: A layer with ReLU, pre-norm or post-norm; absent biases come in as zeros.
+            layer: A layer with ReLU or GELU, pre-norm or post-norm, with biases or without.
 
         Returns:
             A block that owns a copy of each weight.
 
         Raises:
             TypeError: If `layer` is no `nn.TransformerEncoderLayer`.
-            ValueError: If the layer has another activation than ReLU.
+            ValueError: If the layer has another activation.
 
         Examples:
             >>> layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True).eval()
@@ -175,43 +129,306 @@ class TransformerBlock(nn.Module):
             >>> torch.allclose(TransformerBlock.from_torch(layer)(x), layer(x), atol=1e-6)
             True
         """
-        if not isinstance(layer, nn.TransformerEncoderLayer):
-            raise TypeError(f"need an nn.TransformerEncoderLayer, got {type(layer).__name__}")
-        if layer.activation not in (F.relu, torch.relu) and not isinstance(
-            layer.activation, nn.ReLU
-        ):
-            name = getattr(layer.activation, "__name__", repr(layer.activation))
-            raise ValueError(f"activation {name} is not supported: the paper's block has relu")
-        with torch.device("meta"):  # no memory, and no random numbers drawn, for weights we replace
-            block = cls(
-                layer.linear1.in_features,
-                layer.self_attn.num_heads,
-                layer.linear1.out_features,
-                layer.dropout1.p,
-                norm_first=layer.norm_first,
-            )
-        theirs = layer.state_dict()
-        ours: dict[str, Tensor] = {}
-        for their_name, our_names in _TORCH_NAMES.items():
-            weight = theirs[f"{their_name}weight"]
-            bias = theirs.get(f"{their_name}bias", weight.new_zeros(len(weight)))
-            for kind, stacked in (("weight", weight), ("bias", bias)):
-                parts = stacked.chunk(len(our_names))  # query's rows, then key's, then value's
-                ours |= {f"{n}.{kind}": p.clone() for n, p in zip(our_names, parts, strict=True)}
-        block.load_state_dict(ours, assign=True)  # strict: every name and every shape
-        block.norm1.eps, block.norm2.eps = layer.norm1.eps, layer.norm2.eps
+        _check_type(layer, nn.TransformerEncoderLayer)
+        with torch.device("meta"):  # parts that are replaced
+            block = cls(1, 1, 1, layer.dropout1.p, norm_first=layer.norm_first)
+        block.d_model = layer.linear1.in_features
+        block.attention = _attention(layer.self_attn)
+        block.norm1, block.norm2 = map(LayerNorm.from_torch, (layer.norm1, layer.norm2))
+        block.feed_forward = FeedForward.from_torch(layer)
         return block.train(layer.training)
 
 
-def _expand_mask(
-    mask: Bool[Tensor, "..."], batch: int, seq: int
-) -> Bool[Tensor, "{batch} {seq} {seq}"]:
-    if mask.dtype != torch.bool:
-        raise ValueError(f"mask must be boolean (True = may attend), got dtype {mask.dtype}")
-    try:
-        return mask.expand(batch, seq, seq)
-    except RuntimeError as error:
-        raise ValueError(
-            f"mask of shape {tuple(mask.shape)} does not broadcast to (batch, query, key) = "
-            f"{(batch, seq, seq)}; a padding mask has the shape (batch, 1, key)"
-        ) from error
+class DecoderBlock(_Residual):
+    r"""A block that also looks at what an encoder has read, between its other two parts.
+
+    $$g = \mathrm{LN}(x + \mathrm{MultiHead}(x)), \quad
+      h = \mathrm{LN}(g + \mathrm{MultiHead}(g, c)), \quad y = \mathrm{LN}(h + \mathrm{FFN}(h))$$
+
+    A decoder without an encoder, as in GPT, is a `TransformerBlock` with a causal mask.
+
+    Args:
+        d_model: Width of the residual stream.
+        num_heads: Attention heads, each `d_model / num_heads` wide.
+        d_ff: Width of the hidden layer.
+        dropout: Probability of zeroing an element of a sub-layer's output while training.
+        norm_first: Pre-norm instead of post-norm.
+        activation: Of the feed-forward network, see `llmbook.layers.FeedForward`.
+
+    Raises:
+        ValueError: If a size is not positive or `num_heads` does not divide `d_model`.
+
+    Source:
+        [Vaswani et al. 2017][vaswani2017attention], section 3.1 and figure 1.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        d_ff: int,
+        dropout: float | int = 0.1,
+        *,
+        norm_first: bool = False,
+        activation: str = "relu",
+    ) -> None:
+        super().__init__()
+        self.d_model, self.norm_first = d_model, norm_first
+        self.attention = MultiHeadAttention(d_model, num_heads)
+        self.norm1 = LayerNorm(d_model)
+        self.cross_attention = MultiHeadAttention(d_model, num_heads)
+        self.norm2 = LayerNorm(d_model)
+        self.feed_forward = FeedForward(d_model, d_ff, activation)
+        self.norm3 = LayerNorm(d_model)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch seq d_model"],
+        context: Float[Tensor, "batch context d_model"],
+        mask: Mask | None = None,
+        context_mask: CrossMask | None = None,
+    ) -> Float[Tensor, "batch seq d_model"]:
+        """Look at each other, look at the context, then transform each position by itself.
+
+        Args:
+            x: One vector per position that has been written.
+            context: One vector per position that has been read.
+            mask: `True` where a position of `x` (row) may attend to one of `x` (column); it is
+                not causal by itself.
+            context_mask: The same, for positions of `context` as columns.
+
+        Returns:
+            One vector per position, in the shape of `x`.
+
+        Raises:
+            ValueError: If a shape does not fit, or a mask is not boolean.
+        """
+        check_sequence("x", x, self.d_model)
+        g = self.add(x, self.norm1, lambda x: self.attention(x, mask=mask))
+        h = self.add(g, self.norm2, lambda x: self.cross_attention(x, context, context_mask))
+        return self.add(h, self.norm3, self.feed_forward)
+
+    @classmethod
+    def from_torch(cls, layer: nn.TransformerDecoderLayer) -> "DecoderBlock":
+        """Copy the weights of PyTorch's own block; as `TransformerBlock.from_torch`.
+
+        Raises:
+            TypeError: If `layer` is no `nn.TransformerDecoderLayer`.
+            ValueError: If the layer has another activation than ReLU or GELU.
+        """
+        _check_type(layer, nn.TransformerDecoderLayer)
+        with torch.device("meta"):  # parts that are replaced
+            block = cls(1, 1, 1, layer.dropout1.p, norm_first=layer.norm_first)
+        block.d_model = layer.linear1.in_features
+        block.attention = _attention(layer.self_attn)
+        block.cross_attention = _attention(layer.multihead_attn)
+        norms = (layer.norm1, layer.norm2, layer.norm3)
+        block.norm1, block.norm2, block.norm3 = map(LayerNorm.from_torch, norms)
+        block.feed_forward = FeedForward.from_torch(layer)
+        return block.train(layer.training)
+
+
+class Encoder(nn.Module):
+    """A stack of blocks in which every position may look at every other, and a last norm.
+
+    Args:
+        blocks: The blocks, from the input on; any `TransformerBlock`s of one width.
+        norm: What the last block's output goes through. A pre-norm stack needs one; the paper's
+            post-norm stack ends with a norm anyway, and PyTorch adds another.
+
+    Raises:
+        ValueError: If there is no block.
+
+    Examples:
+        >>> blocks = [TransformerBlock(16, 2, 32, norm_first=True) for _ in range(3)]
+        >>> Encoder(blocks, LayerNorm(16))(torch.randn(2, 5, 16)).shape
+        torch.Size([2, 5, 16])
+
+    Source:
+        [Vaswani et al. 2017][vaswani2017attention], section 3.1.
+    """
+
+    def __init__(self, blocks: list[TransformerBlock], norm: LayerNorm | None = None) -> None:
+        super().__init__()
+        _check_blocks(blocks)
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = norm
+
+    def forward(
+        self, x: Float[Tensor, "batch seq d_model"], mask: Mask | None = None
+    ) -> Float[Tensor, "batch seq d_model"]:
+        """Run `x` through all blocks; the arguments are a block's."""
+        for block in self.blocks:
+            x = block(x, mask)
+        return x if self.norm is None else self.norm(x)
+
+    @classmethod
+    def from_torch(cls, stack: nn.TransformerEncoder) -> "Encoder":
+        """Copy PyTorch's own stack; as `TransformerBlock.from_torch`.
+
+        Raises:
+            TypeError: If `stack` is no `nn.TransformerEncoder`.
+            ValueError: If a layer has another activation than ReLU or GELU.
+        """
+        _check_type(stack, nn.TransformerEncoder)
+        layers: Any = stack.layers
+        ours = cls([TransformerBlock.from_torch(layer) for layer in layers], _norm(stack.norm))
+        return ours.train(stack.training)
+
+
+class Decoder(nn.Module):
+    """A stack of blocks that write: each position looks back, and at what has been read.
+
+    Args:
+        blocks: The blocks, from the input on.
+        norm: What the last block's output goes through.
+
+    Raises:
+        ValueError: If there is no block.
+
+    Source:
+        [Vaswani et al. 2017][vaswani2017attention], section 3.1.
+    """
+
+    def __init__(self, blocks: list[DecoderBlock], norm: LayerNorm | None = None) -> None:
+        super().__init__()
+        _check_blocks(blocks)
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = norm
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch seq d_model"],
+        context: Float[Tensor, "batch context d_model"],
+        mask: Mask | None = None,
+        context_mask: CrossMask | None = None,
+    ) -> Float[Tensor, "batch seq d_model"]:
+        """Run `x` through all blocks; the arguments are a block's. The causal mask is always on."""
+        causal = causal_mask(x.shape[1], x.device)
+        mask = causal if mask is None else mask & causal
+        for block in self.blocks:
+            x = block(x, context, mask, context_mask)
+        return x if self.norm is None else self.norm(x)
+
+    @classmethod
+    def from_torch(cls, stack: nn.TransformerDecoder) -> "Decoder":
+        """Copy PyTorch's own stack, which is causal only when it is told so; ours always is.
+
+        Raises:
+            TypeError: If `stack` is no `nn.TransformerDecoder`.
+            ValueError: If a layer has another activation than ReLU or GELU.
+        """
+        _check_type(stack, nn.TransformerDecoder)
+        layers: Any = stack.layers
+        ours = cls([DecoderBlock.from_torch(layer) for layer in layers], _norm(stack.norm))
+        return ours.train(stack.training)
+
+
+class EncoderDecoder(nn.Module):
+    """The whole Transformer of 2017 between its embeddings and its output layer.
+
+    Args:
+        d_model: Width of the residual stream.
+        num_heads: Attention heads, each `d_model / num_heads` wide.
+        d_ff: Width of the hidden layers.
+        num_layers: Blocks in the encoder, and as many in the decoder.
+        dropout: Probability of zeroing an element of a sub-layer's output while training.
+        norm_first: Pre-norm instead of post-norm.
+        activation: Of the feed-forward networks, see `llmbook.layers.FeedForward`.
+
+    Raises:
+        ValueError: If a size is not positive or `num_heads` does not divide `d_model`.
+
+    Examples:
+        >>> model = EncoderDecoder(d_model=16, num_heads=2, d_ff=32, num_layers=2)
+        >>> model(source=torch.randn(2, 7, 16), target=torch.randn(2, 5, 16)).shape
+        torch.Size([2, 5, 16])
+
+    Source:
+        [Vaswani et al. 2017][vaswani2017attention], section 3 and figure 1. Both stacks end with
+        one more norm, as PyTorch's do and the paper's figure does not.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        d_ff: int,
+        num_layers: int = 6,
+        dropout: float | int = 0.1,
+        *,
+        norm_first: bool = False,
+        activation: str = "relu",
+    ) -> None:
+        super().__init__()
+        sizes = (d_model, num_heads, d_ff, dropout)
+        how: dict[str, Any] = {"norm_first": norm_first, "activation": activation}
+        readers = [TransformerBlock(*sizes, **how) for _ in range(num_layers)]
+        writers = [DecoderBlock(*sizes, **how) for _ in range(num_layers)]
+        self.encoder = Encoder(readers, LayerNorm(d_model))
+        self.decoder = Decoder(writers, LayerNorm(d_model))
+
+    def forward(
+        self,
+        source: Float[Tensor, "batch source d_model"],
+        target: Float[Tensor, "batch target d_model"],
+        source_mask: Bool[Tensor, "batch source"] | None = None,
+        target_mask: Bool[Tensor, "batch target"] | None = None,
+    ) -> Float[Tensor, "batch target d_model"]:
+        """Read the source, then give for each position of the target what follows it.
+
+        Args:
+            source: Embedded tokens with their positions, batch first.
+            target: The same, for what has been written so far.
+            source_mask: `True` where the source is no padding.
+            target_mask: `True` where the target is no padding. Later positions are hidden anyway.
+
+        Returns:
+            One vector per position of the target, which depends on the source and on no later
+            position of the target.
+
+        Raises:
+            ValueError: If a shape does not fit, or a mask is not boolean.
+        """
+        source_mask = None if source_mask is None else source_mask.unsqueeze(-2)
+        target_mask = None if target_mask is None else target_mask.unsqueeze(-2)
+        context = self.encoder(source, source_mask)
+        output: Tensor = self.decoder(target, context, target_mask, source_mask)
+        return output
+
+    @classmethod
+    def from_torch(cls, model: nn.Transformer) -> "EncoderDecoder":
+        """Copy PyTorch's own model, of any two depths; as `TransformerBlock.from_torch`.
+
+        Raises:
+            TypeError: If `model` is no `nn.Transformer`.
+            ValueError: If a layer has another activation than ReLU or GELU.
+        """
+        _check_type(model, nn.Transformer)
+        with torch.device("meta"):  # parts that are replaced
+            ours = cls(1, 1, 1, 1)
+        ours.encoder = Encoder.from_torch(model.encoder)
+        ours.decoder = Decoder.from_torch(model.decoder)
+        return ours.train(model.training)
+
+
+def _attention(layer: nn.MultiheadAttention) -> MultiHeadAttention:
+    """Copy a block's attention without its dropout, which the paper has elsewhere."""
+    ours = MultiHeadAttention.from_torch(layer)
+    ours.dropout = 0.0
+    return ours
+
+
+def _norm(layer: Any) -> LayerNorm | None:
+    return None if layer is None else LayerNorm.from_torch(layer)
+
+
+def _check_type(layer: object, kind: type) -> None:
+    if not isinstance(layer, kind):
+        raise TypeError(f"need an nn.{kind.__name__}, got {type(layer).__name__}")
+
+
+def _check_blocks(blocks: list[Any]) -> None:
+    if not blocks:
+        raise ValueError("blocks must hold at least one block, got none")

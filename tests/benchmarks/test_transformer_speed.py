@@ -1,40 +1,27 @@
-"""Ours against PyTorch's own layer, side by side in one run: `pytest --benchmark-enable`."""
+"""`TransformerBlock` against PyTorch's own layer with the same weights."""
 
-from collections.abc import Callable
-
-import pytest
 import torch
-from pytest_benchmark.fixture import BenchmarkFixture
 from torch import nn
 
 from llmbook.transformer import TransformerBlock
-
-Build = Callable[[nn.TransformerEncoderLayer], nn.Module]
-SIDES = pytest.mark.parametrize(
-    "build", [TransformerBlock.from_torch, lambda layer: layer], ids=["ours", "torch"]
-)
+from tests.benchmarks.conftest import Compare
 
 
-def example(build: Build) -> tuple[nn.Module, torch.Tensor]:
+def layers() -> tuple[TransformerBlock, nn.TransformerEncoderLayer, torch.Tensor]:
     """The lesson's block, without dropout, which the two apply in different places."""
-    torch.manual_seed(0)
-    layer = nn.TransformerEncoderLayer(512, 8, 2048, dropout=0.0, batch_first=True)
-    return build(layer), torch.randn(4, 128, 512)
+    theirs = nn.TransformerEncoderLayer(512, 8, 2048, dropout=0.0, batch_first=True)
+    return TransformerBlock.from_torch(theirs), theirs, torch.randn(4, 128, 512)
 
 
-@SIDES
-@pytest.mark.benchmark(group="block, inference", warmup=True)
-def test_inference(benchmark: BenchmarkFixture, build: Build) -> None:
+def test_block_inference(compare: Compare) -> None:
     """A forward pass without gradients, where PyTorch takes its fused path."""
-    block, x = example(build)
+    ours, theirs, x = layers()
+    ours.eval(), theirs.eval()
     with torch.inference_mode():
-        assert benchmark(block.eval(), x).shape == x.shape
+        compare(lambda: ours(x), lambda: theirs(x))
 
 
-@SIDES
-@pytest.mark.benchmark(group="block, training", warmup=True)
-def test_training_step(benchmark: BenchmarkFixture, build: Build) -> None:
+def test_block_training(compare: Compare) -> None:
     """Forward and backward."""
-    block, x = example(build)
-    benchmark(lambda: block(x).sum().backward())
-    assert all(parameter.grad is not None for parameter in block.parameters())
+    ours, theirs, x = layers()
+    compare(lambda: ours(x).sum().backward(), lambda: theirs(x).sum().backward())

@@ -78,11 +78,13 @@ def test_a_damaged_result_is_made_anew(make_book: MakeBook) -> None:
 def test_inline_values_are_those_at_their_place(make_book: MakeBook) -> None:
     """The kernel runs the chapter from top to bottom; the page keeps the expression."""
     page = make_book(
-        a="```python\nx = 1\n```\n\n`{python} x`\n\n```python\nx = 2\n```\n\n`{python} f'{x:.1f}'`\n"
+        a="```python\nx = 1\n```\n\n`{python} x`\n\n```python\nx = 2\n```\n\n`{python} f'{x:.1f}'`\n\n"
+        "`{python} [[x]][0][-1]`\n"
     ).page()
     assert re.findall(r'<span class="value" title="([^"]*)">([^<]*)</span>', page) == [
         ("x", "1"),
         ("f&#x27;{x:.1f}&#x27;", "2.0"),
+        ("&#91;&#91;x]]&#91;0]&#91;-1]", "2"),  # to Markdown, no link to a reference "-1"
     ]
 
 

@@ -1,7 +1,7 @@
 """Executes chapters and weaves their outputs into plain Markdown.
 
-`chapter` reads a chapter, `engine` executes what is stale, `render` puts outputs into the text,
-`book` does a whole folder, `blocks` renders the book's own fences; `kernel` and `figures` run
-beside the chapter's cells. `plugin` hands the result to MkDocs; `katex` and `diagrams` are called
-by the Markdown renderer.
+`chapter` reads a chapter, `engine` executes what is stale, `store` keeps what was made, `render`
+puts outputs into the text, `book` does a whole folder, `blocks` renders the book's own fences;
+`kernel` and `figures` run beside the chapter's cells. `plugin` hands the result to MkDocs; `katex`
+and `diagrams` are called by the Markdown renderer.
 """

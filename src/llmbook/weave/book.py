@@ -10,9 +10,10 @@ import yaml
 
 from llmbook.weave.blocks import Blocks, reading_minutes
 from llmbook.weave.chapter import Chapter, WeaveError, read_chapter
-from llmbook.weave.engine import Result, run, write_atomically
+from llmbook.weave.engine import Result, run
 from llmbook.weave.labs import empty_notebook, read_lab
 from llmbook.weave.render import Book, weave
+from llmbook.weave.store import write_atomically
 
 WATTS_A_CORE = 15  # of a server processor at work, what the page's own cost is estimated with
 

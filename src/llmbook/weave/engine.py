@@ -7,21 +7,19 @@ there, and the versions of the libraries; prose is not in the key.
 
 import ast
 import asyncio
-import hashlib
 import json
 import os
 import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from llmbook.weave.chapter import Chapter, WeaveError
+from llmbook.weave.store import RESULTS, Sources, hash_of, load, prune, version_of, write_atomically
 
 SETUP = "from llmbook.weave import kernel as _weave\n_weave.setup()\n"
 VERSIONED = ("numpy", "torch", "matplotlib", "ipykernel", "ipython")
@@ -40,9 +38,6 @@ class Result:
     seconds: float
 
 
-# --- the key ---------------------------------------------------------------------------------
-
-
 def _imports(code: str, package: str) -> tuple[set[str], set[str]]:
     """Modules of the package that some code imports, and the roots of all others."""
     inside: set[str] = set()
@@ -59,40 +54,6 @@ def _imports(code: str, package: str) -> tuple[set[str], set[str]]:
     return inside, {name.split(".")[0] for name in roots}
 
 
-class Sources:
-    """The package's source: what each module's result depends on."""
-
-    def __init__(self, package: str, cache: Path) -> None:
-        spec = find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise ValueError(f"package {package!r} cannot be imported: install it first")
-        self.package, self.root = package, Path(spec.submodule_search_locations[0])
-        self.files: dict[str, Path] = {}
-        for file in sorted(self.root.rglob("*.py")):
-            parts = file.relative_to(self.root).with_suffix("").parts
-            self.files[".".join((package, *parts)).removesuffix(".__init__")] = file
-        self.hashes = {name: _hash(file.read_bytes()) for name, file in self.files.items()}
-        self.data = [
-            p
-            for p in sorted(self.root.rglob("*"))
-            if p.suffix not in {".py", ".pyc"} and p.is_file()
-        ]
-        self._stored = cache / f"imports-{_hash(json.dumps(self.hashes))}.json"
-
-    def closure(self, modules: Iterable[str]) -> set[str]:
-        """The modules, their packages, and all they import, directly or not."""
-        if not self._stored.exists():  # grimp is imported only when the package has changed
-            import grimp
-
-            graph = grimp.build_graph(self.package, cache_dir=None)
-            upstream = {m: sorted(graph.find_upstream_modules(m)) for m in self.files}
-            write_atomically(self._stored, json.dumps(upstream))
-        upstream = json.loads(self._stored.read_text(encoding="utf-8"))
-        found = {m for name in modules if name in self.files for m in (name, *upstream[name])}
-        packages = {m.rsplit(".", i)[0] for m in found for i in range(1, m.count(".") + 1)}
-        return found | packages
-
-
 def key(chapter: Chapter, sources: Sources) -> str:
     """The name under which a chapter's result is stored."""
     cells = [(part.kind, part.text, part.options.get("raises-exception")) for part in chapter.cells]
@@ -107,51 +68,10 @@ def key(chapter: Chapter, sources: Sources) -> str:
         modules, roots = modules | inside, roots | others
         for text in re.findall(r"[\"']([\w./-]+\.\w+)[\"']", part.text):
             if (file := chapter.path.parent / text).is_file():
-                files[text] = _hash(file.read_bytes())
-    closure = sources.closure(modules)
-    text = "".join(sources.files[name].read_text(encoding="utf-8") for name in closure)
-    data = {str(f): _hash(f.read_bytes()) for f in sources.data if f.name in text}
-    versions = {name: _version(name) for name in sorted({*VERSIONED, *roots})}
-    return _hash(json.dumps([cells, {m: sources.hashes[m] for m in sorted(closure)}, files,
-                             sorted(data.values()), versions, sys.version_info[:3]]))  # fmt: skip
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _hash(content: bytes | str) -> str:
-    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[
-        :24
-    ]
-
-
-# --- the store -------------------------------------------------------------------------------
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a reader sees all of it or none of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        file.write(text)
-    Path(file.name).replace(path)
-
-
-def _load(path: Path) -> Result | None:
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        os.utime(path)
-        return Result(stored["outputs"], stored["seconds"])
-    except (OSError, ValueError, KeyError):  # absent, or damaged: then it is made anew
-        return None
-
-
-def _prune(folder: Path) -> None:
-    for file in sorted(folder.glob("*.json"), key=lambda f: f.stat().st_mtime)[:-KEPT]:
-        file.unlink()
+                files[text] = hash_of(file.read_bytes())
+    versions = {name: version_of(name) for name in sorted({*VERSIONED, *roots})}
+    state = sources.state(sources.closure(modules))
+    return hash_of(json.dumps([cells, state, files, versions, sys.version_info[:3]]))
 
 
 # --- execution -------------------------------------------------------------------------------
@@ -186,8 +106,10 @@ def run(
 
     def missing() -> list[Chapter]:
         for chapter in todo:
-            if chapter.path not in results and (found := _load(paths[chapter.path])):
-                results[chapter.path] = found
+            if chapter.path not in results and (
+                found := load(paths[chapter.path], "outputs", "seconds")
+            ):
+                results[chapter.path] = Result(*found)
         return [chapter for chapter in todo if chapter.path not in results]
 
     if not missing():
@@ -196,17 +118,19 @@ def run(
 
     with FileLock(cache / "lock"):  # a second build waits, then finds the results
         stale = missing()
-        for chapter, outcome in asyncio.run(_run_all(stale, jobs or os.cpu_count() or 1, report)):
+        for chapter, outcome in asyncio.run(
+            _run_all(stale, cache, jobs or os.cpu_count() or 1, report)
+        ):
             results[chapter.path] = outcome
             if isinstance(outcome, Result):
                 stored = {"outputs": outcome.outputs, "seconds": outcome.seconds}
                 write_atomically(paths[chapter.path], json.dumps(stored, ensure_ascii=False))
-        _prune(cache)
+        prune(cache, KEPT)
     return results
 
 
 async def _run_all(
-    chapters: list[Chapter], jobs: int, report: Callable[[str], None]
+    chapters: list[Chapter], cache: Path, jobs: int, report: Callable[[str], None]
 ) -> Iterator[tuple[Chapter, Result | WeaveError]]:
     from tqdm import tqdm
 
@@ -216,7 +140,7 @@ async def _run_all(
     async def one(chapter: Chapter) -> Result | WeaveError:
         async with gate:
             try:
-                outcome: Result | WeaveError = await _run_chapter(chapter)
+                outcome: Result | WeaveError = await _run_chapter(chapter, cache)
             except WeaveError as error:
                 outcome = error
         bar.update()
@@ -230,7 +154,7 @@ async def _run_all(
     return zip(chapters, outcomes, strict=True)
 
 
-async def _run_chapter(chapter: Chapter) -> Result:
+async def _run_chapter(chapter: Chapter, cache: Path) -> Result:
     import nbformat
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
@@ -249,6 +173,7 @@ async def _run_chapter(chapter: Chapter) -> Result:
         "PYTHONHASHSEED": "0",
         "SOURCE_DATE_EPOCH": "0",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        RESULTS: str(cache.resolve()),
     }
     with tempfile.TemporaryDirectory(prefix="w", ignore_cleanup_errors=True) as sockets:
         manager = AsyncKernelManager(connection_file=str(Path(sockets) / "k.json"))

@@ -65,7 +65,7 @@ def weave(chapter: Chapter, result: Result | WeaveError | None, book: Book) -> t
             prose.append(piece)
         elif part.kind == "inline":
             shown = "?" if mine is None else "".join(o.get("text", "") for o in mine).strip()
-            title = html.escape(part.text, quote=True)
+            title = html.escape(part.text, quote=True).replace("[", "&#91;")  # no link reference
             piece = f'<span class="value" title="{title}">{html.escape(shown)}</span>'
             prose.append(shown)
         elif part.kind == "block":

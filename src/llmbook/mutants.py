@@ -1,0 +1,380 @@
+"""The classical mistakes, made on purpose: what tests, and a reader's exercise, must catch."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A module of this package with one mistake in it.
+
+    Attributes:
+        module: Its name in the package, such as "attention".
+        mistake: What is wrong, in a few words.
+        right: The piece of source that is replaced; it occurs exactly once.
+        wrong: What stands there instead.
+    """
+
+    module: str
+    mistake: str
+    right: str
+    wrong: str
+
+    @property
+    def source(self) -> str:
+        """The module's source with the mistake in it.
+
+        Raises:
+            ValueError: If the module no longer holds the right piece exactly once.
+        """
+        text = source_file(self.module).read_text(encoding="utf-8")
+        if (count := text.count(self.right)) != 1:
+            raise ValueError(
+                f"mutant {self.mistake!r} needs its piece once in llmbook.{self.module}, "
+                f"which holds it {count} times: {self.right!r}"
+            )
+        return text.replace(self.right, self.wrong)
+
+    def load(self) -> ModuleType:
+        """The module with the mistake, beside the right one, which stays as it is.
+
+        Examples:
+            >>> import numpy as np
+            >>> (broken,) = (m for m in mutants("numpy_attention") if "axis" in m.mistake)
+            >>> broken.load().softmax(np.zeros((2, 4))).sum(axis=-1)
+            array([2., 2.])
+        """
+        module = ModuleType(f"llmbook.{self.module}")
+        module.__file__ = str(source_file(self.module))
+        exec(compile(self.source, module.__file__, "exec"), module.__dict__)  # noqa: S102
+        return module
+
+
+def source_file(module: str) -> Path:
+    """Where a module of this package lies."""
+    spec = find_spec(f"llmbook.{module}")
+    if spec is None or spec.origin is None:
+        raise ValueError(f"llmbook has no module {module!r}")
+    return Path(spec.origin)
+
+
+def mutants(module: str | None = None) -> list[Mutant]:
+    """All mutants, or those of one module.
+
+    Raises:
+        ValueError: If the module has none.
+
+    Examples:
+        >>> len(mutants("layers")) < len(mutants())
+        True
+    """
+    found = [Mutant(name, *rest) for name, *rest in _MISTAKES if module in (None, name)]
+    if not found:
+        known = sorted({name for name, *_ in _MISTAKES})
+        raise ValueError(f"module must be one of {known}, got {module!r}")
+    return found
+
+
+_MISTAKES = [
+    # NumPy attention
+    ("numpy_attention", "no division by the root of d_k", " / math.sqrt(query.shape[-1])", ""),
+    (
+        "numpy_attention",
+        "division by d_k, not by its root",
+        "math.sqrt(query.shape[-1])",
+        "query.shape[-1]",
+    ),
+    (
+        "numpy_attention",
+        "softmax over the wrong axis",
+        "weights /= weights.sum(axis=-1, keepdims=True)",
+        "weights /= weights.sum(axis=0, keepdims=True)",
+    ),
+    (
+        "numpy_attention",
+        "exp of scores that are not shifted",
+        "np.exp(scores - scores.max(axis=-1, keepdims=True))",
+        "np.exp(scores)",
+    ),
+    ("numpy_attention", "mask upside down", "np.where(mask, scores,", "np.where(~mask, scores,"),
+    (
+        "numpy_attention",
+        "masked scores zero instead of minus infinity",
+        "np.where(mask, scores, -np.inf)",
+        "np.where(mask, scores, 0.0)",
+    ),
+    # Attention
+    ("attention", "no division by the root of d_k", " / math.sqrt(query.shape[-1])", ""),
+    ("attention", "softmax over the queries", "lowest).softmax(dim=-1)", "lowest).softmax(dim=-2)"),
+    (
+        "attention",
+        "causal mask off by one: the next token is seen",
+        "device=device).tril()",
+        "device=device).tril(1)",
+    ),
+    (
+        "attention",
+        "causal mask off by one: a token does not see itself",
+        "device=device).tril()",
+        "device=device).tril(-1)",
+    ),
+    ("attention", "causal mask the wrong way round", ".tril()", ".triu()"),
+    (
+        "attention",
+        "padding mask off by one",
+        "device=lengths.device) < lengths",
+        "device=lengths.device) <= lengths",
+    ),
+    ("attention", "empty rows attend to everything", ".masked_fill(~mask, 0)", ""),
+    ("attention", "mask after the softmax", "scores.masked_fill(~mask, lowest)", "scores"),
+    ("attention", "bias taken away", "scores = scores + bias", "scores = scores - bias"),
+    (
+        "attention",
+        "heads cut along the wrong axis",
+        ".view(*source.shape[:2], -1, self.d_head).transpose(1, 2)",
+        ".view(*source.shape[:2], self.d_head, -1).movedim(-1, 1)",
+    ),
+    (
+        "attention",
+        "heads joined without moving their axis back",
+        "heads.transpose(1, 2).flatten(-2)",
+        "heads.reshape(len(heads), heads.shape[2], -1)",
+    ),
+    (
+        "attention",
+        "groups of queries interleaved",
+        "x.repeat_interleave(shared, dim=1)",
+        "x.repeat(1, shared, 1, 1)",
+    ),
+    (
+        "attention",
+        "keys of cross-attention from the wrong side",
+        "(self.key, context)",
+        "(self.key, context[:, :1].expand_as(context))",
+    ),
+    (
+        "attention",
+        "query and key weights exchanged",
+        "ours.query, ours.key, ours.value =",
+        "ours.key, ours.query, ours.value =",
+    ),
+    (
+        "attention",
+        "dropout also in eval mode",
+        "self.dropout if self.training else 0.0",
+        "self.dropout",
+    ),
+    (
+        "attention",
+        "mask not for every head but for every text",
+        "mask.unsqueeze(-3)",
+        "mask.expand(1, 1, *mask.shape[-2:]) if mask.ndim == 2 else mask[:1, None]",
+    ),
+    # Layers
+    (
+        "layers",
+        "LayerNorm: eps outside the root",
+        "centred * torch.rsqrt(variance + self.eps)",
+        "centred / (variance.sqrt() + self.eps)",
+    ),
+    (
+        "layers",
+        "LayerNorm: variance with n - 1",
+        "centred.square().mean(dim=-1, keepdim=True)",
+        "x.var(dim=-1, keepdim=True)",
+    ),
+    (
+        "layers",
+        "LayerNorm: mean over the positions",
+        "x - x.mean(dim=-1, keepdim=True)",
+        "x - x.mean(dim=-2, keepdim=True)",
+    ),
+    ("layers", "LayerNorm: no shift", "y if self.bias is None else y + self.bias", "y"),
+    (
+        "layers",
+        "RMSNorm: eps outside the root",
+        "x * torch.rsqrt(mean_square + self.eps)",
+        "x / (mean_square.sqrt() + self.eps)",
+    ),
+    (
+        "layers",
+        "RMSNorm: sum instead of mean",
+        "x.square().mean(dim=-1, keepdim=True)",
+        "x.square().sum(dim=-1, keepdim=True)",
+    ),
+    (
+        "layers",
+        "SwiGLU: gate and value exchanged",
+        "self.activation(self.gate(x)) * hidden",
+        "self.activation(hidden) * self.gate(x)",
+    ),
+    ("layers", "feed-forward without its non-linearity", "self.activation(hidden)", "hidden"),
+    ("layers", "GELU where ReLU belongs", '"relu": (F.relu, False)', '"relu": (F.gelu, False)'),
+    # Positions
+    (
+        "positions",
+        "sinusoidal: sine and cosine exchanged",
+        "np.stack([np.sin(angles), np.cos(angles)]",
+        "np.stack([np.cos(angles), np.sin(angles)]",
+    ),
+    (
+        "positions",
+        "sinusoidal: exponent not divided by d_model",
+        "np.arange(0, d_model, 2) / d_model",
+        "np.arange(0, d_model, 2) / (d_model // 2)",
+    ),
+    (
+        "positions",
+        "shift in the wrong direction",
+        "np.sin(angles), -np.sin(angles)",
+        "-np.sin(angles), np.sin(angles)",
+    ),
+    ("positions", "rotary: halves swapped", "torch.cat((-sin, sin)", "torch.cat((sin, -sin)"),
+    (
+        "positions",
+        "rotary: neighbours paired where halves are meant",
+        "x.roll(x.shape[-1] // 2, dims=-1)",
+        "x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)",
+    ),
+    ("positions", "rotary: each pair twice as fast", "/ d_head\n", "/ (2 * d_head)\n"),
+    (
+        "positions",
+        "ALiBi: near keys punished",
+        "[:, None, None] * -distance",
+        "[:, None, None] * distance",
+    ),
+    ("positions", "ALiBi: slopes start at 1", "-8 * heads / power", "-8 * (heads - 1) / power"),
+    (
+        "positions",
+        "learned: one row off",
+        "x + self.weight[: x.shape[1]]",
+        "x + self.weight[1 :][: x.shape[1]]",
+    ),
+    (
+        "positions",
+        "T5: before and after exchanged",
+        "one_way * (offset > 0)",
+        "one_way * (offset < 0)",
+    ),
+    # Recurrent networks
+    (
+        "rnn",
+        "LSTM: input and forget gate exchanged",
+        "i, f, g, o = projected",
+        "f, i, g, o = projected",
+    ),
+    ("rnn", "LSTM: no tanh on the cell", "o.sigmoid() * cell.tanh()", "o.sigmoid() * cell"),
+    ("rnn", "LSTM: cell not kept", "f.sigmoid() * state[1] + ", ""),
+    (
+        "rnn",
+        "the state is not handed on",
+        "recurrent(state[0]), state)",
+        "recurrent(state[0] * 0), state)",
+    ),
+    (
+        "rnn",
+        "reach counted from the first input",
+        "gradient.norm(dim=-1).mean(dim=0).flip(0)",
+        "gradient.norm(dim=-1).mean(dim=0)",
+    ),
+    (
+        "rnn",
+        "dropout also after the last layer",
+        "self.dropout(x) if layer < self.num_layers - 1 else x",
+        "self.dropout(x)",
+    ),
+    # The Transformer
+    (
+        "transformer",
+        "no residual connection",
+        "return x + added",
+        "return added",
+    ),
+    (
+        "transformer",
+        "norm before the sum where it belongs after",
+        "y: Tensor = norm(x + self.dropout(part(x)))",
+        "y: Tensor = x + self.dropout(norm(part(x)))",
+    ),
+    (
+        "transformer",
+        "decoder sees the future",
+        "mask = causal if mask is None else mask & causal",
+        "mask = mask",
+    ),
+    (
+        "transformer",
+        "a padding mask takes the place of the causal one",
+        "causal if mask is None else mask & causal",
+        "causal if mask is None else mask",
+    ),
+    (
+        "transformer",
+        "padding of the source attended",
+        "self.decoder(target, context, target_mask, source_mask)",
+        "self.decoder(target, context, target_mask)",
+    ),
+    (
+        "transformer",
+        "encoder attends to padding",
+        "self.encoder(source, source_mask)",
+        "self.encoder(source)",
+    ),
+    (
+        "transformer",
+        "cross-attention looks at the target",
+        "self.cross_attention(x, context, context_mask)",
+        "self.cross_attention(x)",
+    ),
+    (
+        "transformer",
+        "last norm left out",
+        "cls([DecoderBlock.from_torch(layer) for layer in layers], _norm(stack.norm))",
+        "cls([DecoderBlock.from_torch(layer) for layer in layers])",
+    ),
+    (
+        "transformer",
+        "attention weights dropped as well",
+        "ours.dropout = 0.0",
+        "pass",
+    ),
+    # A model of today
+    (
+        "llama",
+        "cached positions counted from zero",
+        "positions[start:], self.config.d_head",
+        "positions[: end - start], self.config.d_head",
+    ),
+    (
+        "llama",
+        "mask off by one",
+        "positions[start:, None] >= positions",
+        "positions[start:, None] > positions",
+    ),
+    (
+        "llama",
+        "no last norm",
+        "        x = self.norm(x)\n",
+        "",
+    ),
+    (
+        "generation",
+        "cache overwrites its first positions",
+        "keys[..., self.length :, :] = key",
+        "keys[..., : key.shape[-2], :] = key",
+    ),
+    (
+        "generation",
+        "top-p leaves out the token that crosses p",
+        "before >= p",
+        "before + probabilities >= p",
+    ),
+    (
+        "generation",
+        "temperature multiplies",
+        "logits.max()) / temperature",
+        "logits.max()) * temperature",
+    ),
+]

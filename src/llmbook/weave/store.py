@@ -1,0 +1,238 @@
+"""Keep what takes long to make: results by a key that changes when they would.
+
+Chapters' results lie here, and what a cell computes through `kept`. A key is a hash of the source
+of every package module that the result depends on, directly or not, of the data files named there,
+and of versions; see `llmbook.weave.engine.key` for the rest of a chapter's.
+"""
+
+import hashlib
+import json
+import operator
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+RESULTS = "LLMBOOK_RESULTS"  # the environment variable that tells a kernel where the store is
+KEPT = 10_000  # values, of some hundred bytes each: 20 for each chapter's result in a full store
+STARTED = time.time()  # what has been edited since may not be what this process has imported
+
+
+class Sources:
+    """The package's source: what each module's result depends on.
+
+    Args:
+        package: The name of a package that can be imported.
+        cache: The store's folder, where the graph of imports is kept too.
+
+    Raises:
+        ValueError: If there is no such package.
+    """
+
+    def __init__(self, package: str, cache: Path) -> None:
+        spec = find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise ValueError(f"package {package!r} cannot be imported: install it first")
+        self.package, self.root = package, Path(spec.submodule_search_locations[0])
+        self.files: dict[str, Path] = {}
+        for file in sorted(self.root.rglob("*.py")):
+            parts = file.relative_to(self.root).with_suffix("").parts
+            self.files[".".join((package, *parts)).removesuffix(".__init__")] = file
+        self.hashes = {name: hash_of(file.read_bytes()) for name, file in self.files.items()}
+        self.data = [
+            p
+            for p in sorted(self.root.rglob("*"))
+            if p.suffix not in {".py", ".pyc"} and p.is_file()
+        ]
+        self._stored = cache / f"imports-{hash_of(json.dumps(self.hashes))}.json"
+
+    def closure(self, modules: Iterable[str]) -> set[str]:
+        """The modules, their packages, and all they import, directly or not."""
+        if not self._stored.exists():  # grimp is imported only when the package has changed
+            import grimp
+
+            graph = grimp.build_graph(self.package, cache_dir=None)
+            upstream = {m: sorted(graph.find_upstream_modules(m)) for m in self.files}
+            write_atomically(self._stored, json.dumps(upstream))
+        upstream = json.loads(self._stored.read_text(encoding="utf-8"))
+        found = {m for name in modules if name in self.files for m in (name, *upstream[name])}
+        packages = {m.rsplit(".", i)[0] for m in found for i in range(1, m.count(".") + 1)}
+        return found | packages
+
+    def state(self, closure: Iterable[str]) -> list[Any]:
+        """Hashes of some modules and of the data files of the package that they name."""
+        modules = sorted(closure)
+        text = "".join(self.files[name].read_text(encoding="utf-8") for name in modules)
+        data = sorted(hash_of(file.read_bytes()) for file in self.data if file.name in text)
+        return [{name: self.hashes[name] for name in modules}, data]
+
+
+def version_of(name: str) -> str | None:
+    """The version of an installed distribution, if it is one."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def hash_of(content: bytes | str) -> str:
+    """The first 96 bits of the SHA-256."""
+    content = content.encode() if isinstance(content, str) else content
+    return hashlib.sha256(content).hexdigest()[:24]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader sees all of it or none of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+        file.write(text)
+    Path(file.name).replace(path)
+
+
+def load(path: Path, *fields: str) -> list[Any] | None:
+    """Some fields of a stored result, which counts as used; `None` if it is absent or damaged."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        os.utime(path)
+        return [stored[field] for field in fields]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def prune(folder: Path, limit: int) -> None:
+    """Leave a folder's `limit` last used results."""
+    for file in sorted(folder.glob("*.json"), key=lambda f: f.stat().st_mtime)[:-limit]:
+        file.unlink()
+        file.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def kept(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function once; from then on give what it returned then.
+
+    What it returned is used again in every process until the function's module changes, or a module
+    of its package that it imports, directly or not, or a data file that these name, an argument, or
+    the version of Python, NumPy or PyTorch. If several processes ask for the same, one computes and
+    the others wait. Randomness must come from a seed among the arguments.
+
+    Nothing is kept from a process older than the source, of which it may have imported an earlier
+    state.
+
+    Args:
+        function: Defined at the top level of a module of a package.
+        args: What JSON can hold, tuples, bytes and NumPy arrays; of a `Path`, the file's content
+            counts.
+        kwargs: The same, by name.
+
+    Returns:
+        What the function returns, after a way through JSON also the first time.
+
+    Raises:
+        ValueError: If the function is defined elsewhere: its source could not be followed.
+        TypeError: If JSON cannot hold what it returns, or an argument has no content to go by.
+
+    Examples:
+        ```python
+        from llmbook.copying import copy_accuracy
+        from llmbook.weave.store import kept
+
+        kept(copy_accuracy, "lstm", length=16, steps=400, seed=0)
+        ```
+    """
+    module, name = _place(function)
+    folder = _folder()
+    sources = Sources(module.partition(".")[0], folder)
+    closure = sources.closure([module])
+    versions = [sys.version_info[:3], version_of("numpy"), version_of("torch")]
+    called = [f"{module}.{name}", _content(list(args)), _content(kwargs)]
+    key = hash_of(json.dumps([called, sources.state(closure), versions]))
+    edited = any(sources.files[m].stat().st_mtime >= STARTED for m in closure)
+    path = folder / "kept" / f"{key}.json"
+    if found := load(path, "value"):
+        return found[0]  # type: ignore[no-any-return]
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if found := load(path, "value"):  # another process has made it while we waited
+            return found[0]  # type: ignore[no-any-return]
+        value = function(*args, **kwargs)
+        _check(value, f"{module}.{name}")
+        text = json.dumps({"function": f"{module}.{name}", "value": value}, ensure_ascii=False)
+        if not edited:
+            write_atomically(path, text)
+    with FileLock(path.parent / "lock"):
+        prune(path.parent, KEPT)
+    return json.loads(text)["value"]  # type: ignore[no-any-return]
+
+
+def _folder() -> Path:
+    """Where the engine tells its kernels; for everyone else, in the user's cache."""
+    if folder := os.environ.get(RESULTS):
+        return Path(folder)
+    import platformdirs
+
+    cache = os.environ.get("LLMBOOK_CACHE") or platformdirs.user_cache_path("llmbook", False)
+    return Path(cache).expanduser() / "results"
+
+
+def _place(function: Callable[..., Any]) -> tuple[str, str]:
+    """The module that a function is found in, and its name there."""
+    module = getattr(function, "__module__", None) or ""
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    try:
+        found = operator.attrgetter(name)(sys.modules[module])
+    except (AttributeError, KeyError):  # a lambda, a function within another, an object
+        found = None
+    if found != function or "." not in module:
+        raise ValueError(
+            f"function must be at the top level of a module of the package, got {name} of "
+            f"{module or 'no module'}: move it to src/llmbook/, where its source can be followed"
+        )
+    return module, name
+
+
+def _content(argument: Any) -> Any:
+    """An argument as JSON in which different ones differ."""
+    if argument is None or type(argument) in (bool, int, float, str):
+        return argument
+    if isinstance(argument, (list, tuple)):
+        return [type(argument).__name__, *map(_content, argument)]
+    if isinstance(argument, dict):
+        return ["dict", *([_content(k), _content(v)] for k, v in argument.items())]
+    if isinstance(argument, Path):
+        return ["file", hash_of(argument.read_bytes())]
+    try:
+        view = memoryview(argument)
+    except TypeError:
+        view = None
+    if view is None or "O" in view.format:  # addresses of objects
+        raise TypeError(
+            "arguments must be what JSON can hold, tuples, bytes, NumPy arrays or paths, "
+            f"got {type(argument).__name__}"
+        )
+    return ["bytes", view.format, view.shape, hash_of(view.tobytes())]
+
+
+def _check(value: Any, name: str) -> None:
+    """Refuse what would not come back from JSON as it was."""
+    if type(value) is list:
+        inside: Iterable[Any] = value
+    elif type(value) is dict and all(type(key) is str for key in value):
+        inside = value.values()
+    elif value is None or type(value) in (bool, int, float, str):
+        inside = ()
+    else:
+        what = "dict with keys that are no str" if type(value) is dict else type(value).__name__
+        raise TypeError(
+            f"{name} must return what JSON can hold (numbers, str, list, dict, None), got {what}"
+        )
+    for part in inside:
+        _check(part, name)
