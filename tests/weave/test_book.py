@@ -4,9 +4,11 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 
 import pytest
+from markdown import Markdown
 
 from llmbook.weave.__main__ import main
 from llmbook.weave.chapter import WeaveError
@@ -113,6 +115,9 @@ def test_markup_in_outputs_stays_text(make_book: MakeBook) -> None:
     page = make_book(a="```python\nprint('<b>\\n\\n&')\n1\n```\n").page()
     assert page.count('<div class="output">') == 1
     assert "&lt;b&gt;\n&#8203;\n&amp;\n1</pre>" in page
+    dictionary = make_book(a="```python\nprint('a', {1: 2}, sep='\\n')\n```\n").page()
+    html = Markdown(extensions=["attr_list", "md_in_html"]).convert(dictionary)
+    assert ">a\n{1: 2}</pre>" in unescape(html)  # braces at the end are no attributes
 
 
 FIGURE = (

@@ -66,7 +66,7 @@ def weave(chapter: Chapter, result: Result | WeaveError | None, book: Book) -> t
         elif part.kind == "inline":
             shown = "?" if mine is None else "".join(o.get("text", "") for o in mine).strip()
             title = html.escape(part.text, quote=True).replace("[", "&#91;")  # no link reference
-            piece = f'<span class="value" title="{title}">{html.escape(shown)}</span>'
+            piece = f'<span class="value" title="{title}">{_escaped(shown)}</span>'
             prose.append(shown)
         elif part.kind == "block":
             try:
@@ -115,8 +115,13 @@ def _code(part: Part) -> str:
 
 
 def _failure(error: WeaveError) -> str:
-    message = html.escape(f"{error.path}:{error.line}\n{error.message}")
+    message = _escaped(f"{error.path}:{error.line}\n{error.message}")
     return f'\n<div class="output error"><pre tabindex="0">{_unbroken(message)}</pre></div>\n\n'
+
+
+def _escaped(text: str) -> str:
+    """Text as it is: neither HTML, nor, in braces at its end, attributes of what is around it."""
+    return html.escape(text).replace("{", "&#123;")
 
 
 def _unbroken(text: str) -> str:
@@ -141,11 +146,11 @@ def _cell(
                 f'\n<div class="output html">{_unbroken("".join(data["text/html"]))}</div>\n'
             )
         elif output["output_type"] == "error":
-            said = html.escape(f"{output['ename']}: {output['evalue']}")
+            said = _escaped(f"{output['ename']}: {output['evalue']}")
             shown.append(
                 f'\n<div class="output fails"><pre tabindex="0">{_unbroken(said)}</pre></div>\n'
             )
-        elif said := html.escape(
+        elif said := _escaped(
             "".join(output.get("text", "") or data.get("text/plain", ""))
         ).rstrip("\n"):
             if shown and shown[-1].startswith(
