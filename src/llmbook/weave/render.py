@@ -150,9 +150,7 @@ def _cell(
             shown.append(
                 f'\n<div class="output fails"><pre tabindex="0">{_unbroken(said)}</pre></div>\n'
             )
-        elif said := _escaped(
-            "".join(output.get("text", "") or data.get("text/plain", ""))
-        ).rstrip("\n"):
+        elif said := _escaped("".join(output.get("text") or data.get("text/plain", ""))).rstrip():
             if shown and shown[-1].startswith(
                 PLAIN
             ):  # what is printed and what is returned: one box
