@@ -1,178 +1,28 @@
-"""`llmbook.architectures`: every count against its own measures, every source against the book."""
-
-from pathlib import Path
-from typing import Any
+"""`llmbook.architectures`: operations against PyTorch's own counter, bytes by hand."""
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
 from llmbook.architectures import (
     ARCHITECTURES,
-    Architecture,
+    BITS,
+    CONFIGS,
     attention_share,
     block_flops,
     block_parameters,
+    count_parameters,
+    forward_flops,
+    kv_cache_bytes,
+    parameter_parts,
+    training_flops,
+    weight_bytes,
 )
 from llmbook.transformer import TransformerBlock
-
-MODELS = pytest.mark.parametrize("model", ARCHITECTURES.values(), ids=ARCHITECTURES)
-BIBLIOGRAPHY = Path(__file__).parents[1] / "docs" / "references.bib"
-LESSON = ["Word2Vec", "GPT-1", "BERT-Large", "GPT-2 XL", "T5-11B", "GPT-3", "PaLM 540B", "GPT-4"]
-
-
-def measures(model: Architecture) -> tuple[int, ...]:
-    """V, P, d, L, h, kv, d_h, f: the letters of the formulas below; 0 where there is none."""
-    heads = (model.num_heads, model.num_kv_heads, model.d_head)
-    sizes = (model.vocab_size, model.max_len, model.d_model, model.num_layers, *heads, model.d_ff)
-    return tuple(size or 0 for size in sizes)
-
-
-def bert(model: Architecture) -> int:
-    """Embeddings of tokens, positions and two segments with a norm; blocks; a pooler."""
-    v, p, d, layers, *_, f = measures(model)
-    return (v + p + 2) * d + 2 * d + layers * block_parameters(d, f) + d * d + d
-
-
-def gpt(model: Architecture, final_norm: bool = True) -> int:
-    """Embeddings of tokens (tied to the output) and positions; blocks; a last norm since GPT-2."""
-    v, p, d, layers, *_, f = measures(model)
-    return v * d + p * d + layers * block_parameters(d, f) + 2 * d * final_norm
-
-
-def t5(model: Architecture) -> int:
-    """One embedding; encoder and decoder without biases, each with its table of distances."""
-    v, _, d, layers, h, _, d_head, f = measures(model)
-    encoder_layer = 4 * d * h * d_head + 2 * d * f + 2 * d
-    decoder_layer = 8 * d * h * d_head + 2 * d * f + 3 * d
-    return v * d + layers * (encoder_layer + decoder_layer) + 2 * (32 * h + d)
-
-
-def chinchilla(model: Architecture) -> int:
-    """Five attention matrices per layer, the fifth for relative positions."""
-    v, _, d, layers, *_, f = measures(model)
-    return v * d + layers * (5 * d * d + 2 * d * f)
-
-
-def palm(model: Architecture) -> int:
-    """One key and value head for all queries, a gated feed-forward, no biases."""
-    v, _, d, layers, h, kv, d_head, f = measures(model)
-    return v * d + layers * (2 * d * d_head * (h + kv) + 3 * d * f)
-
-
-def llama(model: Architecture, *, tied: bool = False, experts: int = 1) -> int:
-    """Grouped heads, gated feed-forward (and a router), two gains per layer and one at the end."""
-    v, _, d, layers, h, kv, d_head, f = measures(model)
-    router = d * model.num_experts if model.num_experts > 1 else 0
-    layer = 2 * d * d_head * (h + kv) + experts * 3 * d * f + router + 2 * d
-    return (1 if tied else 2) * v * d + layers * layer + d
-
-
-def clip(model: Architecture) -> int:
-    """The text encoder from its measures, and a ViT-L/14 beside it."""
-    v, p, d, layers, *_, f = measures(model)
-    text = v * d + p * d + layers * block_parameters(d, f) + 2 * d
-    width, patches = 1024, (224 // 14) ** 2
-    vision = width + 3 * 14**2 * width + (patches + 1) * width
-    vision += 24 * block_parameters(width, 4 * width) + 4 * width
-    return text + vision + (d + width) * 768 + 1
-
-
-@pytest.mark.parametrize(
-    ("name", "formula", "options"),
-    [
-        ("BERT-Large", bert, {}),
-        ("GPT-1", gpt, {"final_norm": False}),
-        ("GPT-2 XL", gpt, {}),
-        ("GPT-3", gpt, {}),
-        ("T5-11B", t5, {}),
-        ("CLIP ViT-L/14", clip, {}),
-        ("Chinchilla", chinchilla, {}),
-        ("PaLM 540B", palm, {}),
-        ("Llama-2-70B", llama, {}),
-        ("Llama-3.1-405B", llama, {}),
-        ("SmolLM2-135M", llama, {"tied": True}),
-        ("Mixtral 8x7B", llama, {"experts": 8}),
-    ],
-)
-def test_counts_follow_from_the_measures(name: str, formula: Any, options: dict[str, Any]) -> None:
-    """The number of parameters and the sizes beside it are of one model, to the last weight."""
-    assert ARCHITECTURES[name].parameters == formula(ARCHITECTURES[name], **options)
-
-
-def test_a_mixture_of_experts_uses_a_part_of_itself() -> None:
-    """Mixtral computes with two of eight experts; DeepSeek-V3 with an eighteenth of its weights."""
-    mixtral, deepseek = ARCHITECTURES["Mixtral 8x7B"], ARCHITECTURES["DeepSeek-V3"]
-    assert mixtral.active_parameters == llama(mixtral, experts=2)
-    assert mixtral.parameters and mixtral.active_parameters  # noqa: PT018
-    assert round(mixtral.parameters / 1e9, 1) == 46.7
-    assert round(mixtral.active_parameters / 1e9, 1) == 12.9
-    assert (deepseek.parameters, deepseek.active_parameters) == (671 * 10**9, 37 * 10**9)
-
-
-def test_rounded_figures_fit_their_measures() -> None:
-    """Where only the paper's rounded figure stands, the blocks alone come close to it."""
-    dall_e = ARCHITECTURES["DALL-E"]
-    *_, d, layers, _, _, _, f = measures(dall_e)
-    assert layers * block_parameters(d, f) == pytest.approx(dall_e.parameters, rel=0.01)
-    word2vec = ARCHITECTURES["Word2Vec"]
-    assert word2vec.vocab_size and word2vec.d_model  # noqa: PT018
-    assert word2vec.vocab_size * word2vec.d_model == word2vec.parameters
-
-
-@MODELS
-def test_records_are_consistent(model: Architecture) -> None:
-    """Sizes are positive, dense models use all they have, and what is missing has a reason."""
-    assert 1 <= model.month <= 12
-    assert model.year <= model.decimal_year < model.year + 1
-    if model.parameters is None:
-        assert model.undisclosed_reason
-        assert model.active_parameters is None
-        assert model.basis is None
-    else:
-        assert model.active_parameters is not None
-        assert model.undisclosed_reason is None
-        assert model.basis is not None
-        dense = model.num_experts == 1
-        assert (model.active_parameters == model.parameters) is dense
-        assert 0 < model.active_parameters <= model.parameters
-    assert 1 <= model.active_experts <= model.num_experts
-    if model.num_kv_heads is not None:
-        assert model.num_heads is not None
-        assert model.num_heads % model.num_kv_heads == 0
-
-
-@MODELS
-def test_records_are_frozen_and_sourced(model: Architecture) -> None:
-    """Nobody changes a published number by accident, and each has its place in the bibliography."""
-    with pytest.raises(AttributeError):
-        model.parameters = 0  # type: ignore[misc]
-    assert f"{{{model.source}," in BIBLIOGRAPHY.read_text()
-
-
-def test_the_table_tells_the_lessons_story_in_order() -> None:
-    """The lesson's eight models are there, oldest first, and GPT came before BERT."""
-    assert set(LESSON) <= set(ARCHITECTURES)
-    years = [model.decimal_year for model in ARCHITECTURES.values()]
-    assert years == sorted(years)
-    assert ARCHITECTURES["GPT-1"].decimal_year < ARCHITECTURES["BERT-Large"].decimal_year
-    with pytest.raises(TypeError):
-        ARCHITECTURES["GPT-5"] = ARCHITECTURES["GPT-4"]  # type: ignore[index]
-
-
-def test_only_gpt4_is_undisclosed() -> None:
-    """Where a size was never published there is none, rather than a rumour."""
-    undisclosed = [name for name, model in ARCHITECTURES.items() if model.parameters is None]
-    assert undisclosed == ["GPT-4"]
-
-
-def test_t5_has_berts_depth_and_width_and_34_times_its_parameters() -> None:
-    """Layers and width alone, as the lesson lists them, do not tell a model's size."""
-    bert_large, t5_11b = ARCHITECTURES["BERT-Large"], ARCHITECTURES["T5-11B"]
-    assert (bert_large.num_layers, bert_large.d_model) == (t5_11b.num_layers, t5_11b.d_model)
-    assert bert_large.parameters and t5_11b.parameters  # noqa: PT018
-    assert round(t5_11b.parameters / bert_large.parameters, 1) == 33.7
 
 
 @given(heads=st.integers(1, 4), d_head=st.integers(1, 8), d_ff=st.integers(1, 32))
@@ -227,9 +77,6 @@ def test_attention_share_names_what_is_missing(name: str, missing: str) -> None:
 @pytest.mark.parametrize(("d_model", "d_ff", "seq"), [(16, 64, 5), (32, 48, 40), (64, 256, 1)])
 def test_block_flops_are_those_that_pytorch_counts(d_model: int, d_ff: int, seq: int) -> None:
     """Every matrix product of our own block, counted while it runs."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
-
     block, counter = TransformerBlock(d_model, 2, d_ff), FlopCounterMode(display=False)
     with counter, sdpa_kernel(SDPBackend.MATH):
         block(torch.zeros(1, seq, d_model))
@@ -247,3 +94,141 @@ def test_block_flops_refuses_impossible_sizes() -> None:
     """The error names all three."""
     with pytest.raises(ValueError, match="must be positive, got 4, 8 and 0"):
         block_flops(4, 8, 0)
+
+
+@pytest.mark.parametrize(("seq", "kv_heads"), [(1, 4), (7, 2), (40, 1)])
+def test_a_decoders_flops_are_those_that_pytorch_counts(seq: int, kv_heads: int) -> None:
+    """Every matrix product of transformers' Llama; its scores beyond the mask are computed too."""
+    config = LlamaConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=kv_heads, head_dim=10, vocab_size=19, attn_implementation="eager",
+    )  # fmt: skip
+    model, counter = LlamaForCausalLM(config), FlopCounterMode(display=False)
+    with counter:
+        model(torch.zeros(1, seq, dtype=torch.int64), use_cache=False)
+    ours = forward_flops(config, seq)
+    ours["pairs"] *= 2 * seq / (seq + 1)
+    assert counter.get_total_flops() == seq * sum(ours.values())
+
+
+@pytest.mark.parametrize("seq", [1, 9])
+def test_an_encoders_flops_are_those_that_pytorch_counts(seq: int) -> None:
+    """Each token sees all, and there is no product with the vocabulary."""
+    config = BertConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
+        vocab_size=19, attn_implementation="eager",
+    )  # fmt: skip
+    model = BertModel(config, add_pooling_layer=False)
+    counter = FlopCounterMode(display=False)
+    with counter:
+        model(torch.zeros(1, seq, dtype=torch.int64))
+    assert counter.get_total_flops() == seq * sum(forward_flops(config, seq).values())
+
+
+def test_a_mixtures_flops_are_those_of_its_active_experts() -> None:
+    """Two of eight experts and the router: the feed-forward parameters in use, twice."""
+    used = parameter_parts("mixtral-8x7b", active=True)["feed-forward"]
+    assert forward_flops("mixtral-8x7b", 100)["feed-forward"] == 2 * used
+
+
+@pytest.mark.parametrize(
+    ("name", "seq", "share"),
+    [("gpt3-175b", 2048, 0.014), ("llama-3-8b", 8192, 0.133), ("llama-3-8b", 131_072, 0.711)],
+)
+def test_the_share_of_pairs_grows_with_the_text(name: str, seq: int, share: float) -> None:
+    """Worked out by hand, of the layers' operations, without the output."""
+    flops = forward_flops(name, seq)
+    layers = sum(flops.values()) - flops["output"]
+    assert flops["pairs"] / layers == pytest.approx(share, abs=0.0005)
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "published", "tolerance"),
+    [
+        ("gpt3-175b", 300e9, 3.14e23, 0.002),
+        ("palm-540b", 780e9, 2.527e24, 0.002),
+        ("t5-11b", 1e12, 3.30e22, 0.03),
+        ("llama-3.1-405b", 15.6e12, 3.8e25, 0.001),
+        ("bert-base", 250e9, 1.64e20, 0.002),
+    ],
+)
+def test_training_flops_are_the_published_ones(
+    name: str, tokens: float, published: float, tolerance: float
+) -> None:
+    """By GPT-3's appendix D (with 11 for T5's 11.3 billion), PaLM's and Llama 3's papers."""
+    assert training_flops(name, tokens) == pytest.approx(published, rel=tolerance)
+
+
+def test_training_flops_are_three_forward_passes_of_a_large_decoder() -> None:
+    """The rule of thumb leaves the pairs out and counts the lookup as a product: 2 % in GPT-3."""
+    forward = sum(forward_flops("gpt3-175b", 2048).values())
+    assert training_flops("gpt3-175b", 1) == pytest.approx(3 * forward, rel=0.02)
+
+
+def test_training_flops_count_the_experts_in_use() -> None:
+    """A mixture costs as much as its active parameters."""
+    active = count_parameters("mixtral-8x7b", active=True)
+    assert training_flops("mixtral-8x7b", 5) == 30 * active
+
+
+@pytest.mark.parametrize(
+    ("name", "bytes_per_token"),
+    [
+        ("gpt2", 36_864),
+        ("gpt3-175b", 4_718_592),
+        ("palm-540b", 120_832),
+        ("llama-2-7b", 524_288),
+        ("llama-2-70b", 327_680),
+        ("llama-3-8b", 131_072),
+        ("mixtral-8x7b", 131_072),
+        ("smollm2-135m", 23_040),
+    ],
+)
+def test_the_cache_is_two_vectors_per_layer_and_head(name: str, bytes_per_token: int) -> None:
+    """By hand, at two bytes a number; it grows with the texts, their length and the precision."""
+    assert kv_cache_bytes(name, 1) == bytes_per_token
+    assert kv_cache_bytes(name, 100, batch=3, dtype="float32") == 600 * bytes_per_token
+
+
+def test_a_t5_keeps_keys_of_its_decoder_only() -> None:
+    """24 layers of 128 heads of 128, for a token of either text."""
+    assert kv_cache_bytes("t5-11b", 1) == 2 * 24 * 128 * 128 * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "gigabytes"),
+    [("gpt3-175b", 349.2), ("palm-540b", 1080.7), ("mixtral-8x7b", 93.4), ("smollm2-135m", 0.269)],
+)
+def test_weights_take_two_bytes_each(name: str, gigabytes: float) -> None:
+    """Also the experts that a token leaves out."""
+    assert weight_bytes(name) / 1e9 == pytest.approx(gigabytes, abs=0.05)
+    assert weight_bytes(name, "bfloat16") == weight_bytes(name)
+
+
+@given(name=st.sampled_from(sorted(CONFIGS)))
+def test_a_precision_is_a_ratio_of_bytes(name: str) -> None:
+    """Four bytes, one, and half a byte, rounded up."""
+    n = count_parameters(name)
+    assert [weight_bytes(name, dtype) for dtype in BITS] == [4 * n, 2 * n, 2 * n, n, (n + 1) // 2]
+
+
+@pytest.mark.plain
+def test_costs_refuse_what_they_cannot_count() -> None:
+    """The error names the argument and what was expected."""
+    with pytest.raises(ValueError, match="float32, float16, bfloat16, int8, int4, got 'fp8'"):
+        weight_bytes("gpt2", "fp8")
+    with pytest.raises(ValueError, match="float32, float16, bfloat16, int8, int4, got 'fp8'"):
+        kv_cache_bytes("gpt2", 5, dtype="fp8")
+    with pytest.raises(ValueError, match="seq and batch must be at least 1, got 0 and 1"):
+        kv_cache_bytes("gpt2", 0)
+    with pytest.raises(ValueError, match="seq and batch must be at least 1, got 3 and -1"):
+        kv_cache_bytes("gpt2", 3, batch=-1)
+    with pytest.raises(ValueError, match="a bert writes no text"):
+        kv_cache_bytes("bert-base", 5)
+    for tokens in (0, -1, float("nan")):
+        with pytest.raises(ValueError, match=f"tokens must be positive, got {tokens}"):
+            training_flops("gpt2", tokens)
+    with pytest.raises(ValueError, match="seq must be at least 1, got 0"):
+        forward_flops("gpt2", 0)
+    with pytest.raises(ValueError, match="takes an encoder or a decoder, got a t5"):
+        forward_flops("t5-small", 5)

@@ -173,6 +173,27 @@ def test_the_search_finds_a_chapter_by_keyboard(browser: Any, address: str) -> N
     assert not wrong
 
 
+def test_a_table_is_sorted_by_keyboard(browser: Any, address: str) -> None:
+    """Each head is a button that says which way its column goes; products count as numbers."""
+    tab, wrong = visit(browser, address, "models/architectures/", 1280, "light")
+    table = tab.locator(".sortable table").first
+    column = "t => [...t.tBodies[0].rows].map(row => row.cells[%d].textContent.replaceAll(',', ''))"
+    before = table.evaluate(column % 0)
+    for n, name in ((9, "parameters"), (4, "heads × width"), (1, "kind")):
+        button = table.get_by_role("button", name=name)
+        head = table.locator("th").nth(n)
+        for direction in ("ascending", "descending"):
+            button.press("Enter")
+            assert head.get_attribute("aria-sort") == direction
+            assert table.locator("[aria-sort]").count() == 1
+            shown = table.evaluate(column % n)
+            values = [eval(v.replace("×", "*")) for v in shown] if n > 1 else shown  # "128 × 128"
+            assert values == sorted(values, reverse=direction == "descending")
+    assert sorted(table.evaluate(column % 0)) == sorted(before)
+    tab.close()
+    assert not wrong
+
+
 def test_a_chapter_loads_at_most_250_kb(browser: Any, address: str, site: Path) -> None:
     """Text compressed, as a host sends it."""
     page, sizes = browser(1281, "light").new_page(), {}  # a view of its own: nothing is cached

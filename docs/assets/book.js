@@ -29,3 +29,26 @@ new MutationObserver(() => {
     box.setAttribute("aria-label", "Table " + document.querySelectorAll(".md-typeset__scrollwrap[tabindex]").length);
   }
 }).observe(document.documentElement, { childList: true, subtree: true });
+
+// A table in a box of class `sortable`: each head becomes a button that sorts by its column, first upwards.
+document.addEventListener("DOMContentLoaded", () => {
+  const key = (row, column) => {
+    const text = row.cells[column].textContent.trim(); // `8 × 14,336` counts as the product, `–` as nothing
+    return /^\d/.test(text) ? text.replaceAll(",", "").split("×").reduce((product, factor) => product * parseFloat(factor), 1) : text;
+  };
+  const order = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(b, "en", { numeric: true }));
+  for (const table of document.querySelectorAll(".sortable table")) {
+    const heads = [...table.tHead.rows[0].cells], [body] = table.tBodies;
+    heads.forEach((head, column) => {
+      const button = document.createElement("button");
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", () => {
+        const down = head.getAttribute("aria-sort") === "ascending";
+        heads.forEach((other) => other.removeAttribute("aria-sort"));
+        head.setAttribute("aria-sort", down ? "descending" : "ascending");
+        body.append(...[...body.rows].sort((a, b) => (down ? -1 : 1) * order(key(a, column), key(b, column))));
+      });
+    });
+  }
+});

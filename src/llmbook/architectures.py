@@ -1,431 +1,40 @@
-"""The models of the story as records: when, how large, and built to which measures."""
+"""What a model's data sheet says about its costs: parameters, operations, bytes.
+
+The data sheets are in `llmbook.configs`, the count of parameters in `llmbook.counting`, and the
+models of the story with their dates in `llmbook.history`; all of them can be had from here.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final
 
+from llmbook.configs import CONFIGS, UNDISCLOSED, Config, HFConfig, find_config
+from llmbook.counting import count_parameters, parameter_parts
+from llmbook.history import ARCHITECTURES, Architecture
 
-@dataclass(frozen=True, kw_only=True)
-class Architecture:
-    """One published model. `None` means that it does not apply or was never published.
+__all__ = [
+    "ARCHITECTURES",
+    "BITS",
+    "CONFIGS",
+    "UNDISCLOSED",
+    "Architecture",
+    "Config",
+    "attention_share",
+    "block_flops",
+    "block_parameters",
+    "count_parameters",
+    "find_config",
+    "forward_flops",
+    "kv_cache_bytes",
+    "parameter_parts",
+    "training_flops",
+    "weight_bytes",
+]
 
-    Attributes:
-        name: Name, with the size where a family has several.
-        organisation: Who made it.
-        year: Year in which it was first made public, by a paper or an announcement.
-        month: Month of that year, from 1 on.
-        kind: What the model is made of.
-        source: Key in the bibliography.
-        parameters: All parameters.
-        active_parameters: Those that take part in the prediction of one token. A mixture of
-            experts leaves most of its experts out; every other model uses all it has.
-        published: The size as its authors print it.
-        basis: How `parameters` is known: counted in the `weights` themselves or in a reference
-            implementation, calculated from the published `config`, or only the rounded figure
-            of the `paper`.
-        undisclosed_reason: Why `parameters` is `None`.
-        num_layers: Layers; as many in the encoder as in the decoder where there are both.
-        d_model: Width of the residual stream, or of the embedding.
-        num_heads: Query heads.
-        num_kv_heads: Key and value heads, fewer than `num_heads` where heads share them.
-        d_head: Width of one head.
-        d_ff: Width of the hidden layer of the feed-forward network (of one expert).
-        gated: The feed-forward network has three matrices (GLU) instead of two.
-        num_experts: Feed-forward networks per layer.
-        active_experts: How many of them a token passes through.
-        vocab_size: Tokens in the vocabulary.
-        max_len: Context length in tokens.
-        note: What a reader of the table should know.
-    """
-
-    name: str
-    organisation: str
-    year: int
-    month: int
-    kind: Literal["embedding", "encoder", "decoder", "encoder-decoder", "dual encoder"]
-    source: str
-    parameters: int | None
-    active_parameters: int | None
-    published: str | None
-    basis: Literal["weights", "config", "paper"] | None
-    undisclosed_reason: str | None = None
-    num_layers: int | None = None
-    d_model: int | None = None
-    num_heads: int | None = None
-    num_kv_heads: int | None = None
-    d_head: int | None = None
-    d_ff: int | None = None
-    gated: bool = False
-    num_experts: int = 1
-    active_experts: int = 1
-    vocab_size: int | None = None
-    max_len: int | None = None
-    note: str = ""
-
-    @property
-    def decimal_year(self) -> float:
-        """The month's first day as a fraction of the year, for a time axis."""
-        return self.year + (self.month - 1) / 12
-
-
-ARCHITECTURES: Final[Mapping[str, Architecture]] = MappingProxyType(
-    {
-        model.name: model
-        for model in (
-            Architecture(
-                name="Word2Vec",
-                organisation="Google",
-                year=2013,
-                month=1,
-                kind="embedding",
-                source="mikolov2013efficient",
-                parameters=900_000_000,
-                active_parameters=900_000_000,
-                published="3M × 300",
-                basis="weights",
-                d_model=300,
-                vocab_size=3_000_000,
-                note="the released GoogleNews vectors; training holds a second matrix as large",
-            ),
-            Architecture(
-                name="Transformer (big)",
-                organisation="Google",
-                year=2017,
-                month=6,
-                kind="encoder-decoder",
-                source="vaswani2017attention",
-                parameters=213_000_000,
-                active_parameters=213_000_000,
-                published="213M",
-                basis="paper",
-                num_layers=6,
-                d_model=1024,
-                num_heads=16,
-                num_kv_heads=16,
-                d_head=64,
-                d_ff=4096,
-                vocab_size=37_000,
-                note="English to German; about 37,000 shared tokens",
-            ),
-            Architecture(
-                name="GPT-1",
-                organisation="OpenAI",
-                year=2018,
-                month=6,
-                kind="decoder",
-                source="radford2018improving",
-                parameters=116_534_784,
-                active_parameters=116_534_784,
-                published="117M",
-                basis="weights",
-                num_layers=12,
-                d_model=768,
-                num_heads=12,
-                num_kv_heads=12,
-                d_head=64,
-                d_ff=3072,
-                vocab_size=40_478,
-                max_len=512,
-            ),
-            Architecture(
-                name="BERT-Large",
-                organisation="Google",
-                year=2018,
-                month=10,
-                kind="encoder",
-                source="devlin2019bert",
-                parameters=335_141_888,
-                active_parameters=335_141_888,
-                published="340M",
-                basis="weights",
-                num_layers=24,
-                d_model=1024,
-                num_heads=16,
-                num_kv_heads=16,
-                d_head=64,
-                d_ff=4096,
-                vocab_size=30_522,
-                max_len=512,
-                note="encoder and pooler, without the pre-training heads",
-            ),
-            Architecture(
-                name="GPT-2 XL",
-                organisation="OpenAI",
-                year=2019,
-                month=2,
-                kind="decoder",
-                source="radford2019language",
-                parameters=1_557_611_200,
-                active_parameters=1_557_611_200,
-                published="1.5B",
-                basis="weights",
-                num_layers=48,
-                d_model=1600,
-                num_heads=25,
-                num_kv_heads=25,
-                d_head=64,
-                d_ff=6400,
-                vocab_size=50_257,
-                max_len=1024,
-            ),
-            Architecture(
-                name="T5-11B",
-                organisation="Google",
-                year=2019,
-                month=10,
-                kind="encoder-decoder",
-                source="raffel2020exploring",
-                parameters=11_307_321_344,
-                active_parameters=11_307_321_344,
-                published="11B",
-                basis="weights",
-                num_layers=24,
-                d_model=1024,
-                num_heads=128,
-                num_kv_heads=128,
-                d_head=128,
-                d_ff=65_536,
-                vocab_size=32_128,
-                max_len=512,
-                note="24 encoder and 24 decoder layers; the heads together are 16 × d_model wide",
-            ),
-            Architecture(
-                name="GPT-3",
-                organisation="OpenAI",
-                year=2020,
-                month=5,
-                kind="decoder",
-                source="brown2020language",
-                parameters=174_604_259_328,
-                active_parameters=174_604_259_328,
-                published="175B",
-                basis="config",
-                num_layers=96,
-                d_model=12_288,
-                num_heads=96,
-                num_kv_heads=96,
-                d_head=128,
-                d_ff=49_152,
-                vocab_size=50_257,
-                max_len=2048,
-                note="every other layer attends sparsely, which changes no parameter count",
-            ),
-            Architecture(
-                name="CLIP ViT-L/14",
-                organisation="OpenAI",
-                year=2021,
-                month=1,
-                kind="dual encoder",
-                source="radford2021learning",
-                parameters=427_616_513,
-                active_parameters=427_616_513,
-                published=None,
-                basis="weights",
-                num_layers=12,
-                d_model=768,
-                num_heads=12,
-                num_kv_heads=12,
-                d_head=64,
-                d_ff=3072,
-                vocab_size=49_408,
-                max_len=77,
-                note="measures of the text encoder; the image encoder has 24 layers of 1,024",
-            ),
-            Architecture(
-                name="DALL-E",
-                organisation="OpenAI",
-                year=2021,
-                month=1,
-                kind="decoder",
-                source="ramesh2021zero",
-                parameters=12_000_000_000,
-                active_parameters=12_000_000_000,
-                published="12B",
-                basis="paper",
-                num_layers=64,
-                d_model=3968,
-                num_heads=62,
-                num_kv_heads=62,
-                d_head=64,
-                d_ff=15_872,
-                vocab_size=24_576,
-                max_len=1280,
-                note="16,384 text and 8,192 image tokens; 256 and 1,024 positions",
-            ),
-            Architecture(
-                name="Chinchilla",
-                organisation="DeepMind",
-                year=2022,
-                month=3,
-                kind="decoder",
-                source="hoffmann2022training",
-                parameters=70_055_362_560,
-                active_parameters=70_055_362_560,
-                published="70B",
-                basis="config",
-                num_layers=80,
-                d_model=8192,
-                num_heads=64,
-                num_kv_heads=64,
-                d_head=128,
-                d_ff=32_768,
-                vocab_size=32_000,
-                max_len=2048,
-                note="relative positions cost a fifth attention matrix per layer",
-            ),
-            Architecture(
-                name="PaLM 540B",
-                organisation="Google",
-                year=2022,
-                month=4,
-                kind="decoder",
-                source="chowdhery2022palm",
-                parameters=540_354_281_472,
-                active_parameters=540_354_281_472,
-                published="540B",
-                basis="config",
-                num_layers=118,
-                d_model=18_432,
-                num_heads=48,
-                num_kv_heads=1,
-                d_head=256,
-                d_ff=73_728,
-                gated=True,
-                vocab_size=256_000,
-                max_len=2048,
-                note="without the gains of its norms, 2.2M",
-            ),
-            Architecture(
-                name="GPT-4",
-                organisation="OpenAI",
-                year=2023,
-                month=3,
-                kind="decoder",
-                source="openai2023gpt4",
-                parameters=None,
-                active_parameters=None,
-                published=None,
-                basis=None,
-                undisclosed_reason=(
-                    "The technical report gives no details about the architecture, "
-                    "including the size of the model."
-                ),
-            ),
-            Architecture(
-                name="Llama-2-70B",
-                organisation="Meta",
-                year=2023,
-                month=7,
-                kind="decoder",
-                source="touvron2023llama2",
-                parameters=68_976_648_192,
-                active_parameters=68_976_648_192,
-                published="70B",
-                basis="weights",
-                num_layers=80,
-                d_model=8192,
-                num_heads=64,
-                num_kv_heads=8,
-                d_head=128,
-                d_ff=28_672,
-                gated=True,
-                vocab_size=32_000,
-                max_len=4096,
-            ),
-            Architecture(
-                name="Mixtral 8x7B",
-                organisation="Mistral AI",
-                year=2023,
-                month=12,
-                kind="decoder",
-                source="jiang2024mixtral",
-                parameters=46_702_792_704,
-                active_parameters=12_879_925_248,
-                published="47B, 13B active",
-                basis="weights",
-                num_layers=32,
-                d_model=4096,
-                num_heads=32,
-                num_kv_heads=8,
-                d_head=128,
-                d_ff=14_336,
-                gated=True,
-                num_experts=8,
-                active_experts=2,
-                vocab_size=32_000,
-                max_len=32_768,
-                note="only the feed-forward networks are eightfold, so it is no 8 × 7B",
-            ),
-            Architecture(
-                name="Llama-3.1-405B",
-                organisation="Meta",
-                year=2024,
-                month=7,
-                kind="decoder",
-                source="grattafiori2024llama",
-                parameters=405_853_388_800,
-                active_parameters=405_853_388_800,
-                published="405B",
-                basis="weights",
-                num_layers=126,
-                d_model=16_384,
-                num_heads=128,
-                num_kv_heads=8,
-                d_head=128,
-                d_ff=53_248,
-                gated=True,
-                vocab_size=128_256,
-                max_len=131_072,
-            ),
-            Architecture(
-                name="SmolLM2-135M",
-                organisation="Hugging Face",
-                year=2024,
-                month=11,
-                kind="decoder",
-                source="allal2025smollm2",
-                parameters=134_515_008,
-                active_parameters=134_515_008,
-                published="135M",
-                basis="weights",
-                num_layers=30,
-                d_model=576,
-                num_heads=9,
-                num_kv_heads=3,
-                d_head=64,
-                d_ff=1536,
-                gated=True,
-                vocab_size=49_152,
-                max_len=8192,
-            ),
-            Architecture(
-                name="DeepSeek-V3",
-                organisation="DeepSeek",
-                year=2024,
-                month=12,
-                kind="decoder",
-                source="deepseek2024v3",
-                parameters=671_000_000_000,
-                active_parameters=37_000_000_000,
-                published="671B, 37B active",
-                basis="paper",
-                num_layers=61,
-                d_model=7168,
-                num_heads=128,
-                d_head=128,
-                d_ff=2048,
-                gated=True,
-                num_experts=257,
-                active_experts=9,
-                vocab_size=129_280,
-                max_len=131_072,
-                note="256 experts, one more for every token; the first three layers are dense",
-            ),
-        )
-    }
+BITS: Final[Mapping[str, int]] = MappingProxyType(
+    {"float32": 32, "float16": 16, "bfloat16": 16, "int8": 8, "int4": 4}
 )
-"""The models by name, oldest first."""
+"""Bits of one number. The scales that int8 and int4 need beside it are left out."""
 
 
 def block_parameters(d_model: int, d_ff: int) -> int:
@@ -528,3 +137,146 @@ def attention_share(model: Architecture) -> float:
     attention = 2 * d_model * d_head * (num_heads + num_kv_heads)
     feed_forward = (3 if model.gated else 2) * d_model * d_ff * model.num_experts
     return float(attention / (attention + feed_forward))
+
+
+def forward_flops(model: str | Config | HFConfig, seq: int) -> dict[str, float]:
+    r"""Floating-point operations with which a model reads one more token, on average over a text.
+
+    Each weight of a matrix is used in one multiplication and one addition, so a matrix costs twice
+    its size. Besides, the token's queries meet the keys of the tokens that they may see, and the
+    weights their values: for $h$ heads of width $d_h$ that see $m$ tokens, $4 m h d_h$ in each
+    layer. In a text of $n$ tokens, $m$ is $n$ in an encoder and $(n + 1)/2$ in a decoder.
+
+    Args:
+        model: An encoder or a decoder: a name in `CONFIGS`, a `Config`, or a configuration of
+            transformers.
+        seq: Length $n$ of the text.
+
+    Returns:
+        Operations of "projections" (attention's four matrices), "pairs", "feed-forward" (with the
+        router; of the active experts) and "output" (the product with the vocabulary, which an
+        encoder does not have). Embeddings are looked up; norms, biases, and softmax are left out.
+
+    Raises:
+        ValueError: If `seq` is not positive, or the model has two stacks: its tokens pass through
+            one or the other.
+
+    Examples:
+        >>> flops = forward_flops("llama-2-7b", seq=4096)
+        >>> round(flops["pairs"] / sum(flops.values()), 3)
+        0.075
+
+    Source:
+        [Kaplan et al. 2020][kaplan2020scaling], table 1; the mean over a causal text is ours.
+    """
+    c = find_config(model)
+    if c.structure == "encoder-decoder":
+        raise ValueError(f"forward_flops takes an encoder or a decoder, got a {c.kind}")
+    if seq < 1:
+        raise ValueError(f"seq must be at least 1, got {seq}")
+    seen = seq if c.structure == "encoder" else (seq + 1) / 2
+    heads, matrices = c.num_heads * c.head_width, 3 if c.gated else 2
+    router = c.num_experts if c.num_experts > 1 else 0
+    return {
+        "projections": float(
+            4 * c.num_layers * c.d_model * c.head_width * (c.num_heads + c.kv_heads)
+        ),
+        "pairs": float(4 * c.num_layers * heads * seen),
+        "feed-forward": float(
+            2 * c.num_layers * c.d_model * (matrices * c.d_ff * c.active_experts + router)
+        ),
+        "output": float(0 if c.structure == "encoder" else 2 * c.d_model * c.vocab_size),
+    }
+
+
+def training_flops(model: str | Config | HFConfig, tokens: float | int) -> float:
+    r"""Floating-point operations of a training run, by the rule of thumb.
+
+    $$C = 6 N D$$
+
+    For each of $D$ tokens, each of $N$ parameters costs a multiplication and an addition forward,
+    and twice as much backward. $N$ is all that a token passes through: embeddings too, of a mixture
+    the active experts only, and of an encoder and a decoder the half, so $3 N D$. What is left out,
+    the pairs of attention, `forward_flops` tells.
+
+    Args:
+        model: A name in `CONFIGS`, a `Config`, or a configuration of transformers.
+        tokens: Tokens read in training, $D$, those read again included.
+
+    Raises:
+        ValueError: If `tokens` is not positive.
+
+    Examples:
+        >>> f"{training_flops('gpt3-175b', tokens=300e9):.3g}"
+        '3.14e+23'
+
+    Source:
+        [Kaplan et al. 2020][kaplan2020scaling], section 2.1; half of $N$ for a T5 as in
+        [Brown et al. 2020][brown2020language], appendix D.
+    """
+    if not tokens > 0:
+        raise ValueError(f"tokens must be positive, got {tokens}")
+    c = find_config(model)
+    share = 3 if c.structure == "encoder-decoder" else 6
+    return float(share * count_parameters(c, active=True) * tokens)
+
+
+def weight_bytes(model: str | Config | HFConfig, dtype: str = "float16") -> int:
+    """Memory of a model's weights; of a mixture all experts, since any may be needed next.
+
+    Args:
+        model: A name in `CONFIGS`, a `Config`, or a configuration of transformers.
+        dtype: A name in `BITS`.
+
+    Raises:
+        ValueError: If `dtype` is unknown, with the known ones.
+
+    Examples:
+        >>> weight_bytes("llama-2-7b"), weight_bytes("llama-2-7b", dtype="int4")
+        (13476831232, 3369207808)
+    """
+    return -(-count_parameters(model) * _bits(dtype) // 8)
+
+
+def kv_cache_bytes(
+    model: str | Config | HFConfig, seq: int, batch: int = 1, dtype: str = "float16"
+) -> int:
+    r"""Memory of the keys and values that a model keeps while it writes.
+
+    $$2 L \, h_{kv} \, d_h \cdot n \cdot b$$
+
+    numbers for $L$ layers, $h_{kv}$ key and value heads of width $d_h$, and $b$ texts of $n$
+    tokens. A T5's decoder keeps them for the text it reads as well, in its cross-attention: there
+    $n$ is the length of both texts together.
+
+    Args:
+        model: A name in `CONFIGS`, a `Config`, or a configuration of transformers.
+        seq: Tokens of each text, $n$.
+        batch: Texts written side by side, $b$.
+        dtype: A name in `BITS`.
+
+    Raises:
+        ValueError: If `seq` or `batch` is not positive, `dtype` is unknown, or the model is an
+            encoder, which does not write.
+
+    Examples:
+        >>> kv_cache_bytes("gpt3-175b", seq=2048) / 2**30
+        9.0
+
+    Source:
+        [Shazeer 2019][shazeer2019fast], whose shared heads make $h_{kv}$ small.
+    """
+    c = find_config(model)
+    if c.structure == "encoder":
+        raise ValueError(f"a {c.kind} writes no text and keeps no keys and values")
+    if min(seq, batch) < 1:
+        raise ValueError(f"seq and batch must be at least 1, got {seq} and {batch}")
+    layers = c.decoder_layers or c.num_layers
+    numbers = 2 * layers * c.kv_heads * c.head_width * seq * batch
+    return -(-numbers * _bits(dtype) // 8)
+
+
+def _bits(dtype: str) -> int:
+    if dtype not in BITS:
+        raise ValueError(f"dtype must be one of {', '.join(BITS)}, got {dtype!r}")
+    return BITS[dtype]
