@@ -2,15 +2,21 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
 from tests.book import ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmbook.bert import Bert
     from llmbook.llama import Llama
     from llmbook.tokenizers import ByteLevelBPE
+    from llmbook.wordpiece import WordPiece
+
+T = TypeVar("T")
 
 
 @pytest.fixture(scope="session")
@@ -29,14 +35,27 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def smollm2() -> "tuple[Llama, ByteLevelBPE]":
-    """The real model and its tokenizer; where they are not to be had, their tests are skipped."""
-    from llmbook.pretrained import load_smollm2
-
+def loaded(load: "Callable[[], T]") -> "T":
+    """What a function of `llmbook.pretrained` gives; where that is not to be had, skip."""
     try:
-        return load_smollm2()
+        return load()
     except OSError as error:
         if os.environ.get("LLMBOOK_REQUIRE_ASSETS") == "1":
             raise
         pytest.skip(f"{error}: `python -m llmbook.pretrained` gets it")
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> "tuple[Llama, ByteLevelBPE]":
+    """The real language model and its tokenizer."""
+    from llmbook.pretrained import load_smollm2
+
+    return loaded(load_smollm2)
+
+
+@pytest.fixture(scope="session")
+def minilm() -> "tuple[Bert, WordPiece]":
+    """The real encoder and its tokenizer."""
+    from llmbook.pretrained import load_minilm
+
+    return loaded(load_minilm)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from transformers.activations import ACT2FN
 from transformers.models.llama.modeling_llama import LlamaConfig, LlamaMLP
 
 from llmbook.layers import FeedForward, LayerNorm, RMSNorm, copied_linear
@@ -132,6 +133,15 @@ def test_swiglu_equals_transformers(bias: bool) -> None:
     y, z = ours(x), theirs(x)
     torch.testing.assert_close(y, z, rtol=0, atol=1e-12)
     torch.testing.assert_close(*(torch.autograd.grad(out.square().sum(), x)[0] for out in (y, z)))
+
+
+def test_gelu_tanh_equals_transformers() -> None:
+    """GPT-2's approximation is theirs, and close to the exact GELU but another."""
+    ours, exact = FeedForward(D_MODEL, 32, "gelu_tanh").double(), FeedForward(D_MODEL, 32, "gelu")
+    exact.load_state_dict(ours.state_dict())
+    theirs = nn.Sequential(ours.up, ACT2FN["gelu_new"], ours.down)
+    assert_equal(ours, theirs, inputs())
+    assert 1e-6 < (ours(inputs()) - exact.double()(inputs())).abs().max() < 1e-3
 
 
 def test_parameters_by_formula() -> None:

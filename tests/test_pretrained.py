@@ -90,6 +90,24 @@ def test_what_is_damaged_is_got_again(cache: Path) -> None:
     assert files(path.parent) <= {"toy.bin", ".lock"}
 
 
+def test_what_lies_beside_comes_along_and_is_checked_too(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If one of the files is damaged, all are got again; if one is another, none stays."""
+    name, content = "__init__.py", b"raise AssertionError('nobody imports this')"
+    right = ((name, hashlib.sha256(content).hexdigest()),)
+    monkeypatch.setitem(ASSETS, "toy", dataclasses.replace(ASSETS["toy"], beside=right))
+    deliver(cache)
+    path = fetch("toy")
+    assert path.with_name(name).read_bytes() == content
+    path.with_name(name).write_bytes(b"")
+    assert fetch("toy").with_name(name).read_bytes() == content
+    wrong = ((name, "0" * 64),)
+    monkeypatch.setitem(ASSETS, "toy", dataclasses.replace(ASSETS["toy"], beside=wrong))
+    with pytest.raises(OSError, match=f"llmbook_toy/{name} of .* must have the SHA-256 000"):
+        fetch("toy")
+
+
 def test_another_file_of_that_name_is_refused(cache: Path) -> None:
     """The error shows both hashes, and the cache stays empty."""
     deliver(cache, b"something else")
@@ -133,7 +151,7 @@ def test_of_many_at_once_one_fetches(cache: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_an_unknown_name_lists_the_known() -> None:
     """So a slip of the finger is mended at once."""
-    with pytest.raises(ValueError, match="name must be one of 'smollm2', got 'smollm3'"):
+    with pytest.raises(ValueError, match="name must be one of 'smollm2', 'minilm', got 'smollm3'"):
         fetch("smollm3")
 
 
@@ -164,7 +182,7 @@ def test_the_command_helps_and_fails_politely(cache: Path) -> None:
     assert "smollm2" in helped.stdout
     unknown = run("-m", "llmbook.pretrained", "smollm3")
     assert unknown.returncode == 2
-    assert "name must be one of 'smollm2', got 'smollm3'" in unknown.stderr
+    assert "name must be one of 'smollm2', 'minilm', got 'smollm3'" in unknown.stderr
     offline = run("-m", "llmbook.pretrained")
     assert offline.returncode == 1
     assert "error: smollm2 is not in" in offline.stderr

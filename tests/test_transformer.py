@@ -313,6 +313,32 @@ def test_from_torch_keeps_absent_biases_absent(norm_first: bool) -> None:
     )
 
 
+def test_fresh_block_takes_epsilon_biases_and_another_norm() -> None:
+    """What `from_torch` copies can be asked for, and torch's fused norm is ours."""
+    fresh = block(bias=False, norm_eps=0.5, norm_first=True)
+    layer = torch_layer(bias=False, layer_norm_eps=0.5, norm_first=True)
+    fresh.load_state_dict(TransformerBlock.from_torch(layer).state_dict())
+    assert_equal(fresh, layer, "causal")
+    fused = block(bias=False, norm_eps=0.5, norm_first=True, norm=nn.LayerNorm)
+    assert isinstance(fused.norm2, nn.LayerNorm)
+    fused.load_state_dict(fresh.state_dict())
+    assert_equal(fused, layer, "causal")
+
+
+def test_a_block_continues_from_what_it_has_seen(norm_first: bool) -> None:
+    """With the keys and values of earlier positions, later ones come out as from the whole."""
+    ours, x = block(norm_first=norm_first), inputs().detach()
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def past(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append((key, value))
+        keys, values = zip(*seen, strict=True)
+        return torch.cat(keys, dim=-2), torch.cat(values, dim=-2)
+
+    parts = [ours(x[:, :4], causal()[:4, :4], past), ours(x[:, 4:], causal()[4:], past)]
+    torch.testing.assert_close(torch.cat(parts, dim=1), ours(x, causal()))
+
+
 # --- decoder, stacks, and the whole ----------------------------------------------------------
 
 SOURCE = 5

@@ -1,6 +1,7 @@
 """What a block does to each position by itself: normalise it, and transform it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -13,6 +14,7 @@ _Norm = TypeVar("_Norm", bound=nn.Module)
 ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], bool]] = {
     "relu": (F.relu, False),
     "gelu": (F.gelu, False),
+    "gelu_tanh": (partial(F.gelu, approximate="tanh"), False),
     "swiglu": (F.silu, True),
 }
 
@@ -122,12 +124,13 @@ class FeedForward(nn.Module):
         d_model: Width of what comes in and goes out.
         d_ff: Width of the hidden layer; 4 × `d_model` in the paper. A gate is a third matrix, so
             with SwiGLU 8/3 × `d_model` costs as much.
-        activation: $\phi$: "relu", as in the paper; "gelu", as in GPT and BERT; or "swiglu", as in
-            Llama, whose biases are usually left out.
+        activation: $\phi$: "relu", as in the paper; "gelu", as in BERT; "gelu_tanh", its
+            approximation of the time when that was faster, as in GPT; or "swiglu", as in Llama,
+            whose biases are usually left out.
         bias: Biases in all matrices.
 
     Raises:
-        ValueError: If a size is not positive, or `activation` is none of the three.
+        ValueError: If a size is not positive, or `activation` is none of the four.
 
     Examples:
         >>> layer = FeedForward(d_model=512, d_ff=2048)
@@ -137,7 +140,8 @@ class FeedForward(nn.Module):
         torch.Size([2, 5, 512])
 
     Source:
-        [Vaswani et al. 2017][vaswani2017attention], section 3.3; SwiGLU:
+        [Vaswani et al. 2017][vaswani2017attention], section 3.3; GELU, and its approximation:
+        [Hendrycks and Gimpel 2016][hendrycks2016gaussian], section 2; SwiGLU:
         [Shazeer 2020][shazeer2020glu], equation 6.
     """
 

