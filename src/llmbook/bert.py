@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from llmbook.gpt import check_tokens
-from llmbook.layers import LayerNorm
+from llmbook.layers import LayerNorm, check_tokens
 from llmbook.llama import renamed
 from llmbook.transformer import TransformerBlock
 

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from llmbook.generation import KVCache
+from llmbook.layers import check_tokens
 from llmbook.llama import long_side_first, renamed
 from llmbook.positions import LearnedPositions
 from llmbook.transformer import TransformerBlock
@@ -277,49 +278,3 @@ class GPT(nn.Module):
 
         ours.load_state_dict({name: find(name) for name in ours.state_dict()}, assign=True)
         return ours.train(model.training)
-
-
-def check_tokens(
-    token_ids: Tensor, attention_mask: Tensor | None, vocab_size: int, max_len: int, start: int = 0
-) -> int:
-    """Refuse what a model cannot read.
-
-    Args:
-        token_ids: Texts side by side.
-        attention_mask: False or 0 where a position is padding, earlier positions included.
-        vocab_size: Tokens that the model knows.
-        max_len: Positions that it knows.
-        start: Positions that have been read before.
-
-    Returns:
-        The number of positions, earlier ones included.
-
-    Raises:
-        ValueError: If token ids are no integers, none, or outside of the vocabulary, if they end
-            beyond `max_len`, or if the mask does not fit.
-    """
-    if token_ids.ndim != 2 or token_ids.numel() == 0:
-        raise ValueError(
-            "token_ids must have the shape (batch, seq) and hold at least one token, "
-            f"got shape {tuple(token_ids.shape)}"
-        )
-    if token_ids.dtype not in (torch.int64, torch.int32):
-        raise ValueError(f"token_ids must be int64 or int32, got dtype {token_ids.dtype}")
-    low, high = (int(extreme) for extreme in token_ids.aminmax())
-    if low < 0 or high >= vocab_size:
-        raise ValueError(
-            f"token_ids must be from 0 to vocab_size - 1 = {vocab_size - 1}, "
-            f"got {low if low < 0 else high}"
-        )
-    end = start + token_ids.shape[1]
-    if end > max_len:
-        raise ValueError(f"token_ids must end within max_len={max_len} positions, got {end}")
-    if attention_mask is not None:
-        if attention_mask.shape != (len(token_ids), end):
-            raise ValueError(
-                f"attention_mask must have the shape (batch, key) = {(len(token_ids), end)}, "
-                f"got {tuple(attention_mask.shape)}"
-            )
-        if not ((attention_mask == 0) | (attention_mask == 1)).all():
-            raise ValueError("attention_mask must be boolean, or hold 0 and 1 alone")
-    return end

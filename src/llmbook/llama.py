@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from llmbook.attention import MultiHeadAttention
 from llmbook.generation import KVCache
-from llmbook.layers import FeedForward, RMSNorm
+from llmbook.layers import FeedForward, RMSNorm, check_tokens
 from llmbook.positions import Rotary, rotary_tables
 
 Hidden = Float[Tensor, "batch query d_model"]
@@ -254,50 +254,16 @@ class Llama(nn.Module):
     ) -> tuple[Rotary, Mask]:
         """Give what all blocks share: the angles, and who may attend to whom."""
         start = 0 if cache is None else cache.length
-        end = self._check(token_ids, attention_mask, cache, start)
+        c = self.config
+        end = check_tokens(token_ids, attention_mask, c.vocab_size, c.max_len, start)
+        if cache is not None:
+            cache.check(batch=len(token_ids), end=end)
         positions = torch.arange(end, device=token_ids.device)  # padding counts: only distance does
         mask = (positions[start:, None] >= positions)[None]
         if attention_mask is not None:
             mask = mask & attention_mask.bool()[:, None]
         weight = self.embedding.weight
-        return rotary_tables(
-            positions[start:], self.config.d_head, self.config.rope_base, weight.dtype
-        ), mask
-
-    def _check(
-        self, token_ids: Tensor, attention_mask: Tensor | None, cache: KVCache | None, start: int
-    ) -> int:
-        """Refuse what does not fit; give the number of positions, cached ones included."""
-        if token_ids.ndim != 2 or token_ids.numel() == 0:
-            raise ValueError(
-                "token_ids must have the shape (batch, seq) and hold at least one token, "
-                f"got shape {tuple(token_ids.shape)}"
-            )
-        if token_ids.dtype not in (torch.int64, torch.int32):
-            raise ValueError(f"token_ids must be int64 or int32, got dtype {token_ids.dtype}")
-        low, high = (int(extreme) for extreme in token_ids.aminmax())
-        if low < 0 or high >= self.config.vocab_size:
-            raise ValueError(
-                f"token_ids must be from 0 to vocab_size - 1 = {self.config.vocab_size - 1}, "
-                f"got {low if low < 0 else high}"
-            )
-        end = start + token_ids.shape[1]
-        if end > self.config.max_len:
-            raise ValueError(
-                f"token_ids must end within max_len={self.config.max_len} positions, got {end}"
-            )
-        if cache is not None:
-            cache.check(batch=len(token_ids), end=end)
-        if attention_mask is None:
-            return end
-        if attention_mask.shape != (len(token_ids), end):
-            raise ValueError(
-                f"attention_mask must have the shape (batch, key) = {(len(token_ids), end)}, "
-                f"got {tuple(attention_mask.shape)}"
-            )
-        if not ((attention_mask == 0) | (attention_mask == 1)).all():
-            raise ValueError("attention_mask must be boolean, or hold 0 and 1 alone")
-        return end
+        return rotary_tables(positions[start:], c.d_head, c.rope_base, weight.dtype), mask
 
     @classmethod
     def from_weights(cls, config: LlamaConfig, find: Callable[[str], Tensor]) -> "Llama":

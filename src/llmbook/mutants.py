@@ -344,8 +344,8 @@ _MISTAKES = [
     (
         "llama",
         "cached positions counted from zero",
-        "positions[start:], self.config.d_head",
-        "positions[: end - start], self.config.d_head",
+        "positions[start:], c.d_head",
+        "positions[: end - start], c.d_head",
     ),
     (
         "llama",
