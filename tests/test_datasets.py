@@ -33,9 +33,13 @@ def test_files_are_whole_small_and_can_be_made_again(source: Source) -> None:
 
 
 def test_every_data_file_has_a_record() -> None:
-    """But the word sets, which are typed in from the paper."""
+    """But those that were typed in: the word sets of a paper, and sentences written for this book."""
     files = {path.name for path in DATA.iterdir()}
-    assert files == {source.file for source in SOURCES} | {"weat.json"}
+    assert files == {source.file for source in SOURCES} | {
+        "weat.json",
+        "senses.json",
+        "fewshot.json",
+    }
 
 
 def test_addresses_are_in_order_and_long() -> None:

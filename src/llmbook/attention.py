@@ -264,7 +264,7 @@ class MultiHeadAttention(nn.Module):
             key, value = past(key, value)
         if mask is not None:
             _check_mask(mask, torch.Size((len(x), x.shape[1], key.shape[-2])))
-            mask = mask.unsqueeze(-3)  # the same for every head
+            mask = mask[:, None] if mask.ndim == 3 else mask  # the same for every head
         dropout = self.dropout if self.training else 0.0
         if bias is None and not need_weights:
             heads = F.scaled_dot_product_attention(

@@ -52,7 +52,7 @@ class GPTConfig:
         norm_first: GPT-2 normalises what goes into a sub-layer, and once more at the end, which
             keeps a deep stack trainable (true). GPT-1 normalises each sum (false).
         norm_eps: Added under the root of a LayerNorm's variance (1e-5).
-        bias: Biases in all matrices and norms (true). Smaller and not worse without.
+        bias: Biases in all matrices and norms (true). Newer models leave them out.
         tied: The output layer is the embedding matrix, 31 % of this model (true).
         dropout: Probability of zeroing an element of the embeddings and of a sub-layer's output
             while training (0.1). Against learning by heart what is seen many times; 0 where

@@ -169,8 +169,8 @@ _MISTAKES = [
     (
         "attention",
         "mask not for every head but for every text",
-        "mask.unsqueeze(-3)",
-        "mask.expand(1, 1, *mask.shape[-2:]) if mask.ndim == 2 else mask[:1, None]",
+        "mask[:, None] if mask.ndim == 3 else mask",
+        "mask[:1, None] if mask.ndim == 3 else mask",
     ),
     # Layers
     (

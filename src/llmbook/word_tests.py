@@ -161,7 +161,7 @@ def from_addresses(
     asked: Sequence[str] = (),
     *,
     since: int = 0,
-    epochs: int = 3,
+    epochs: int = 2,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Make vectors from the State of the Union and test them; the results alone, for `kept`.

@@ -1,0 +1,465 @@
+"""Training: one loop for every model of the book, on one processor or many.
+
+`python -m llmbook.training` trains a GPT on the State of the Union addresses; under `torchrun`, on
+as many processes as it starts.
+"""
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from llmbook.muon import Muon
+from llmbook.positions import LearnedPositions, RelativeBias
+from llmbook.processes import distribute, load, place, save
+
+Batch = Tensor | tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a model is trained; a step is one change of its weights.
+
+    Attributes:
+        steps: How many. Steps and not seconds, so that a slow machine gives the same model.
+        lr: Highest learning rate of AdamW; of all numbers here, the one that decides most.
+        muon_lr: Highest learning rate of Muon for the matrices inside of blocks; without one,
+            AdamW has them too.
+        warmup: Steps in which the rates rise from almost 0: the first gradients are large, and
+            AdamW knows nothing of their size yet.
+        decay: How the rates fall afterwards: "linear", "cosine", or "none".
+        final: The share of the highest rate to which they fall.
+        betas: How long AdamW remembers a gradient and its square.
+        weight_decay: Share, times the rate, by which each matrix shrinks in a step; norms, biases
+            and embeddings do not, as is usual.
+        clip: The longest gradient that is taken as it is; a longer one is shortened to that.
+        accumulate: Parts in which a batch is read, one after the other, where memory is short.
+
+    Raises:
+        ValueError: If a number is out of its range, or `decay` is none of the three.
+    """
+
+    steps: int
+    lr: float | int = 3e-3
+    muon_lr: float | int | None = None
+    warmup: int = 0
+    decay: str = "linear"
+    final: float | int = 0.0
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float | int = 0.1
+    clip: float | int = 1.0
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "lr", "muon_lr", "clip", "accumulate"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be positive, got {value}")
+        if not self.weight_decay >= 0:
+            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
+        if not 0 <= self.final <= 1:
+            raise ValueError(f"final must be from 0 to 1, got {self.final}")
+        if not 0 <= self.warmup <= self.steps:
+            raise ValueError(f"warmup must be from 0 to steps = {self.steps}, got {self.warmup}")
+        if self.decay not in ("linear", "cosine", "none"):
+            raise ValueError(f"decay must be 'linear', 'cosine' or 'none', got {self.decay!r}")
+
+    def rate(self, step: int) -> float:
+        r"""The share of the highest learning rate at a step, counted from 0.
+
+        Examples:
+            >>> recipe = Recipe(steps=6, warmup=2)
+            >>> [recipe.rate(step) for step in range(6)]
+            [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+        """
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        done = (step - self.warmup) / max(1, self.steps - self.warmup)
+        left = {"linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2, "none": 1.0}
+        return self.final + (1 - self.final) * left[self.decay]
+
+
+def next_token_batch(
+    token_ids: Int[Tensor, " tokens"], batch: int, seq: int, generator: torch.Generator
+) -> Int[Tensor, "{batch} {seq}+1"]:
+    """Cut pieces out of a long text, wherever they begin.
+
+    Args:
+        token_ids: The text.
+        batch: How many pieces.
+        seq: Tokens to be predicted in each; a piece has one more.
+        generator: Where the randomness comes from.
+
+    Raises:
+        ValueError: If the text is shorter than a piece.
+
+    Examples:
+        >>> next_token_batch(torch.arange(100), 2, 4, torch.Generator().manual_seed(0))
+        tensor([[44, 45, 46, 47, 48],
+                [15, 16, 17, 18, 19]])
+    """
+    if len(token_ids) <= seq:
+        raise ValueError(f"token_ids must have more than seq = {seq} tokens, got {len(token_ids)}")
+    starts = torch.randint(len(token_ids) - seq, (batch, 1), generator=generator)
+    return token_ids[starts + torch.arange(seq + 1)]
+
+
+def next_token_loss(model: nn.Module, token_ids: Int[Tensor, "batch seq"]) -> Float[Tensor, ""]:
+    """Mean cross-entropy, in nats, of each token but the first, given those before it."""
+    logits = model(token_ids[:, :-1])
+    return F.cross_entropy(logits.flatten(0, 1), token_ids[:, 1:].flatten())
+
+
+def sort_parameters(model: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """Say which parameters are matrices of hidden layers, other matrices, and neither.
+
+    Returns:
+        "hidden": matrices inside of blocks (a `nn.ModuleList`), which Muon may have;
+        "outer": others, such as an output layer that is not the embedding; "rest": norms, biases,
+        and tables of which each token or position has a row, which do not decay.
+
+    Examples:
+        >>> from llmbook.gpt import GPT, GPTConfig
+        >>> config = GPTConfig(vocab_size=9, d_model=8, num_layers=1, num_heads=2, max_len=4)
+        >>> {kind: len(found) for kind, found in sort_parameters(GPT(config)).items()}
+        {'hidden': 6, 'outer': 0, 'rest': 14}
+    """
+    tables = (nn.Embedding, LearnedPositions, RelativeBias)
+    modules = list(model.modules())
+    rows = {p for module in modules if isinstance(module, tables) for p in module.parameters()}
+    inside = {p for m in modules if isinstance(m, nn.ModuleList) for p in m.parameters()}
+    kinds: dict[str, list[nn.Parameter]] = {"hidden": [], "outer": [], "rest": []}
+    for p in model.parameters():
+        if p.requires_grad:
+            matrix = p.ndim > 1 and p not in rows
+            kinds[
+                "rest" if not matrix else "hidden" if p in inside and p.ndim == 2 else "outer"
+            ] += [p]
+    return kinds
+
+
+def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """AdamW for all of a model, or with `muon_lr` for what Muon leaves.
+
+    Source:
+        Decay apart from the gradient: [Loshchilov and Hutter 2019][loshchilov2019decoupled].
+    """
+    kinds, decay = sort_parameters(model), recipe.weight_decay
+    muon_lr = recipe.muon_lr if kinds["hidden"] else None
+    decayed = kinds["outer"] + (kinds["hidden"] if muon_lr is None else [])
+    groups = [
+        {"params": params, "weight_decay": share, "highest": recipe.lr}
+        for params, share in ((decayed, decay), (kinds["rest"], 0.0))
+        if params
+    ]
+    optimizers: list[torch.optim.Optimizer] = []
+    if groups:
+        optimizers.append(torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=True))
+    if muon_lr is not None:
+        groups = [{"params": kinds["hidden"], "weight_decay": decay, "highest": muon_lr}]
+        optimizers.append(Muon(groups, lr=muon_lr))
+    return optimizers
+
+
+def train(
+    model: nn.Module,
+    draw: Callable[[torch.Generator], Batch],
+    recipe: Recipe,
+    *,
+    generator: torch.Generator,
+    loss: Callable[[nn.Module, Any], Tensor] = next_token_loss,
+    checkpoint: Path | str | None = None,
+    every: int = 0,
+    shard: bool = False,
+    on_step: Callable[[int, float], object] | None = None,
+) -> list[float]:
+    """Train a model where it is, and on a GPU in mixed precision.
+
+    With `torch.distributed` set up, as `torchrun` has it, each process reads its share of every
+    batch and all make the same step, as one process would that reads it all.
+
+    Args:
+        model: What to train; it is changed.
+        draw: Makes the next batch, one tensor or several with as many rows. Every process draws
+            the same, so all of its randomness must come from the generator.
+        recipe: How to train.
+        generator: On the CPU, for `draw`.
+        loss: Takes the model and a batch, and gives the mean over the rows; where rows count
+            differently, parts and processes still weigh the same. It must call the model as
+            `model(...)`, where several processes hook in.
+        checkpoint: A file from which to go on, if it is there, as if nothing had happened, and
+            to which the state goes in the end.
+        every: Write the checkpoint after so many steps, too.
+        shard: Keep only a part of the weights on each process (FSDP), for a model that is too
+            large for one device. It stays in parts afterwards.
+        on_step: Called after each step with its number, from 1, and its loss, on each process.
+
+    Returns:
+        The loss of each step, those before a checkpoint included.
+
+    Raises:
+        ValueError: If a batch does not divide among processes and parts, the checkpoint was made
+            by another recipe, or there are no processes among which to shard.
+        FloatingPointError: If a loss is not finite.
+    """
+    together = dist.is_available() and dist.is_initialized()
+    rank, world = place()
+    if shard and not together:
+        raise ValueError("shard=True needs torch.distributed, as under torchrun")
+    device = next(model.parameters()).device
+    replica: Any = distribute(model, shard=shard) if together else model
+    optimizers = make_optimizers(model, recipe)
+    path = None if checkpoint is None else Path(checkpoint)
+    losses: list[float] = []
+    if path is not None and path.exists():
+        losses = load(path, model, optimizers, asdict(recipe), generator)
+    model.train()
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    bar = _progress_bar(recipe.steps, len(losses)) if rank == 0 else None
+    for step in range(len(losses), recipe.steps):
+        for group in groups:
+            group["lr"] = group["highest"] * recipe.rate(step)
+        parts = _parts(draw(generator), world, recipe.accumulate)[rank::world]
+        total: Any = 0.0
+        for part in parts:
+            waits = together and not shard and part is not parts[-1]  # the last exchanges them all
+            with replica.no_sync() if waits else nullcontext():
+                with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                    part_loss = loss(replica, _to(part, device)) / len(parts)
+                part_loss.backward()
+            total = total + part_loss.detach()
+        if together:
+            dist.all_reduce(total)
+        losses.append(total.item() / world)
+        if not math.isfinite(losses[-1]):
+            raise FloatingPointError(
+                f"the loss of step {step + 1} is {losses[-1]}: try a lower rate"
+            )
+        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        done = step + 1
+        if path is not None and (done == recipe.steps or (every and done % every == 0)):
+            save(path, model, optimizers, asdict(recipe), generator, losses)
+        if on_step is not None:
+            on_step(done, losses[-1])
+        if bar is not None:
+            bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
+            bar.update()
+    if bar is not None:
+        bar.close()
+    return losses
+
+
+def _parts(batch: Batch, world: int, accumulate: int) -> list[Batch]:
+    """Cut a batch by rows, for each process and each of its turns."""
+    tensors = (batch,) if isinstance(batch, Tensor) else batch
+    rows, count = len(tensors[0]), world * accumulate
+    if rows % count:
+        raise ValueError(
+            f"a batch must divide among {world} processes and {accumulate} parts, got {rows} rows"
+        )
+    cut = list(zip(*(tensor.chunk(count) for tensor in tensors), strict=True))
+    return [part[0] for part in cut] if isinstance(batch, Tensor) else [*cut]
+
+
+def _to(part: Batch, device: torch.device) -> Batch:
+    if isinstance(part, Tensor):
+        return part.to(device, non_blocking=True)
+    return tuple(tensor.to(device, non_blocking=True) for tensor in part)
+
+
+def _progress_bar(steps: int, done: int) -> Any:
+    if not sys.stderr.isatty():
+        return None
+    from tqdm import tqdm
+
+    return tqdm(total=steps, initial=done, desc="training", unit="step")
+
+
+@torch.no_grad()
+def bits_per_byte(
+    model: nn.Module,
+    token_ids: Int[Tensor, " tokens"],
+    num_bytes: int,
+    *,
+    max_len: int,
+    stride: int | None = None,
+) -> float:
+    r"""How many bits a model needs for a byte of text: what does not depend on the tokens' size.
+
+    $$-\frac{1}{\mathrm{bytes}} \sum_t \log_2 p(x_t \mid x_{<t})$$
+
+    Windows slide over the text, and each token but the first is counted once, in the first window
+    that holds it: with at least `max_len - stride` tokens before it, except at the beginning.
+
+    Args:
+        model: Gives logits for token ids.
+        token_ids: The text, with what stands before it, such as the end of another document.
+        num_bytes: Bytes of the text whose tokens are counted.
+        max_len: Positions that the model reads at once.
+        stride: How far windows move; half of `max_len` if left out. Smaller is fairer and slower.
+
+    Raises:
+        ValueError: If there is no token to be counted, no byte, or an impossible stride.
+
+    Examples:
+        >>> from llmbook.gpt import GPT, GPTConfig
+        >>> fresh = GPT(GPTConfig(vocab_size=256, d_model=8, num_layers=1, num_heads=2, max_len=8))
+        >>> round(bits_per_byte(fresh, torch.arange(21), num_bytes=20, max_len=8), 1)
+        8.0
+    """
+    stride = max(1, max_len // 2) if stride is None else stride
+    if len(token_ids) < 2 or num_bytes < 1:
+        raise ValueError(
+            "token_ids must hold at least two tokens, of at least one byte, "
+            f"got {len(token_ids)} tokens and {num_bytes} bytes"
+        )
+    if not 1 <= stride <= max_len:
+        raise ValueError(f"stride must be from 1 to max_len = {max_len}, got {stride}")
+
+    def nats(windows: Tensor, new: int) -> float:
+        logits = model(windows[:, :-1])[:, -new:]
+        expected = windows[:, -new:].flatten()
+        return F.cross_entropy(logits.flatten(0, 1).double(), expected, reduction="sum").item()
+
+    training = model.training
+    model.eval()
+    token_ids = token_ids.to(next(model.parameters()).device)
+    size = min(max_len, len(token_ids) - 1)
+    windows = token_ids.unfold(0, size + 1, stride)
+    total = nats(windows[:1], size)
+    for start in range(1, len(windows), 32):
+        total += nats(windows[start : start + 32], stride)
+    rest = len(token_ids) - 1 - size - stride * (len(windows) - 1)
+    if rest:
+        total += nats(token_ids[None, -size - 1 :], rest)
+    model.train(training)
+    return total / math.log(2) / num_bytes
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m llmbook.training",
+        description="Train a GPT on the State of the Union addresses. Every tenth is held out.",
+        epilog="On several devices: torchrun --nproc-per-node=2 -m llmbook.training …",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    for name, default, what in (
+        ("steps", 1000, "changes of the weights"),
+        ("batch", 16, "texts in a step, of all processes together"),
+        ("context", 64, "tokens in a text"),
+        ("vocab-size", 2048, "tokens of the byte-level BPE, which is trained first"),
+        ("d-model", 96, "width of the residual stream"),
+        ("layers", 2, "blocks"),
+        ("heads", 4, "attention heads in a block"),
+        ("warmup", 30, "steps in which the learning rate rises"),
+        ("accumulate", 1, "parts in which a batch is read, where memory is short"),
+        ("every", 100, "steps between two reports, and two checkpoints"),
+        ("since", 1900, "the first year whose address is read"),
+        ("seed", 0, "of all randomness"),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=what)
+    parser.add_argument("--lr", type=float, default=3e-3, help="AdamW's highest rate")
+    parser.add_argument("--muon-lr", type=float, default=0.02, help="Muon's; 0 is AdamW alone")
+    parser.add_argument(
+        "--decay", choices=("linear", "cosine", "none"), default="linear", help="of the rates"
+    )
+    parser.add_argument("--dropout", type=float, default=0.0, help="probability, while training")
+    parser.add_argument("--checkpoint", type=Path, help="file to go on from, and to write")
+    parser.add_argument("--shard", action="store_true", help="FSDP instead of DDP, under torchrun")
+    parser.add_argument("--device", help="such as cpu; a GPU if there is one")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train as the command line says; print losses, and bits per byte of what was held out."""
+    from llmbook.datasets import sotu
+    from llmbook.gpt import GPT, GPTConfig
+    from llmbook.tokenizers import ByteLevelBPE
+
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    if args.every < 1:
+        parser.error(f"--every must be at least 1, got {args.every}")
+    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if "WORLD_SIZE" in os.environ:  # torchrun has set it
+        if device.type == "cuda":
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    rank, _ = place()
+
+    def say(text: str) -> None:
+        if rank == 0:
+            print(text, flush=True)
+
+    end = "<|endoftext|>"
+    texts = [end + address.text for address in sotu(args.since)]
+    held_out = texts[5::10]
+    learned = [text for index, text in enumerate(texts) if index % 10 != 5]
+    try:
+        tokenizer = ByteLevelBPE.train(learned, args.vocab_size, [end])
+        config = GPTConfig(
+            vocab_size=tokenizer.vocab_size,
+            d_model=args.d_model,
+            num_layers=args.layers,
+            num_heads=args.heads,
+            max_len=args.context,
+            dropout=args.dropout,
+        )
+        recipe = Recipe(
+            steps=args.steps,
+            lr=args.lr,
+            muon_lr=args.muon_lr or None,
+            warmup=args.warmup,
+            decay=args.decay,
+            accumulate=args.accumulate,
+        )
+        torch.manual_seed(args.seed)
+        model = GPT(config).to(device)
+        torch.manual_seed(args.seed + rank)  # each process drops others
+        tokens, unseen = (
+            torch.tensor([i for text in some for i in tokenizer.encode(text, allow_special=True)])
+            for some in (learned, held_out)
+        )
+        say(
+            f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(tokens):,} tokens "
+            f"of {len(learned)} addresses, {len(held_out)} held out"
+        )
+        train(
+            model,
+            partial(next_token_batch, tokens, args.batch, args.context),
+            recipe,
+            generator=torch.Generator().manual_seed(args.seed),
+            checkpoint=args.checkpoint,
+            every=args.every,
+            shard=args.shard,
+            on_step=lambda step, loss: (
+                say(f"step {step}: loss {loss:.4f}") if step % args.every == 0 else None
+            ),
+        )
+    except ValueError as error:
+        parser.error(str(error))
+    num_bytes = sum(len(text.removeprefix(end).encode()) for text in held_out)
+    bits = bits_per_byte(model, unseen, num_bytes, max_len=args.context)
+    say(f"held out: {bits:.4f} bits per byte")
+    if "WORLD_SIZE" in os.environ:
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
