@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 from transformers.models.llama.modeling_llama import LlamaConfig, LlamaMLP
+from transformers.models.t5.modeling_t5 import T5Config, T5DenseGatedActDense
 
 from llmbook.layers import FeedForward, LayerNorm, RMSNorm, copied_linear
 
@@ -129,6 +130,21 @@ def test_swiglu_equals_transformers(bias: bool) -> None:
     names = {"up": theirs.up_proj, "gate": theirs.gate_proj, "down": theirs.down_proj}
     for name, linear in names.items():
         setattr(ours, name, copied_linear(linear.weight, linear.bias))
+    x = inputs()
+    y, z = ours(x), theirs(x)
+    torch.testing.assert_close(y, z, rtol=0, atol=1e-12)
+    torch.testing.assert_close(*(torch.autograd.grad(out.square().sum(), x)[0] for out in (y, z)))
+
+
+def test_geglu_equals_transformers() -> None:
+    """The feed-forward network of T5's version 1.1, weight by weight."""
+    theirs = T5DenseGatedActDense(
+        T5Config(d_model=D_MODEL, d_ff=32, feed_forward_proj="gated-gelu", dropout_rate=0.0)
+    ).double()
+    ours = FeedForward(D_MODEL, 32, "geglu", bias=False).double()
+    names = {"up": theirs.wi_1, "gate": theirs.wi_0, "down": theirs.wo}
+    for name, linear in names.items():
+        setattr(ours, name, copied_linear(linear.weight, None))
     x = inputs()
     y, z = ours(x), theirs(x)
     torch.testing.assert_close(y, z, rtol=0, atol=1e-12)

@@ -16,6 +16,7 @@ ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], bool]] = {
     "gelu": (F.gelu, False),
     "gelu_tanh": (partial(F.gelu, approximate="tanh"), False),
     "swiglu": (F.silu, True),
+    "geglu": (partial(F.gelu, approximate="tanh"), True),
 }
 
 
@@ -125,12 +126,13 @@ class FeedForward(nn.Module):
         d_ff: Width of the hidden layer; 4 × `d_model` in the paper. A gate is a third matrix, so
             with SwiGLU 8/3 × `d_model` costs as much.
         activation: $\phi$: "relu", as in the paper; "gelu", as in BERT; "gelu_tanh", its
-            approximation of the time when that was faster, as in GPT; or "swiglu", as in Llama,
-            whose biases are usually left out.
+            approximation of the time when that was faster, as in GPT; or one with a gate, "swiglu"
+            as in Llama and "geglu", with that approximation, as in T5's second version, whose
+            biases are usually left out.
         bias: Biases in all matrices.
 
     Raises:
-        ValueError: If a size is not positive, or `activation` is none of the four.
+        ValueError: If a size is not positive, or `activation` is none of these.
 
     Examples:
         >>> layer = FeedForward(d_model=512, d_ff=2048)
@@ -141,8 +143,8 @@ class FeedForward(nn.Module):
 
     Source:
         [Vaswani et al. 2017][vaswani2017attention], section 3.3; GELU, and its approximation:
-        [Hendrycks and Gimpel 2016][hendrycks2016gaussian], section 2; SwiGLU:
-        [Shazeer 2020][shazeer2020glu], equation 6.
+        [Hendrycks and Gimpel 2016][hendrycks2016gaussian], section 2; SwiGLU
+        and GEGLU: [Shazeer 2020][shazeer2020glu], equation 6.
     """
 
     def __init__(
@@ -199,7 +201,13 @@ def check_sequence(name: str, x: Tensor, d_model: int) -> None:
 
 
 def check_tokens(
-    token_ids: Tensor, attention_mask: Tensor | None, vocab_size: int, max_len: int, start: int = 0
+    token_ids: Tensor,
+    attention_mask: Tensor | None,
+    vocab_size: int,
+    max_len: int | None,
+    start: int = 0,
+    *,
+    name: str = "token_ids",
 ) -> int:
     """Refuse what a model cannot read.
 
@@ -207,8 +215,9 @@ def check_tokens(
         token_ids: Texts side by side.
         attention_mask: False or 0 where a position is padding, earlier positions included.
         vocab_size: Tokens that the model knows.
-        max_len: Positions that it knows.
+        max_len: Positions that it knows, if there is an end to them.
         start: Positions that have been read before.
+        name: What the token ids are called.
 
     Returns:
         The number of positions, earlier ones included.
@@ -219,20 +228,20 @@ def check_tokens(
     """
     if token_ids.ndim != 2 or token_ids.numel() == 0:
         raise ValueError(
-            "token_ids must have the shape (batch, seq) and hold at least one token, "
+            f"{name} must have the shape (batch, seq) and hold at least one token, "
             f"got shape {tuple(token_ids.shape)}"
         )
     if token_ids.dtype not in (torch.int64, torch.int32):
-        raise ValueError(f"token_ids must be int64 or int32, got dtype {token_ids.dtype}")
+        raise ValueError(f"{name} must be int64 or int32, got dtype {token_ids.dtype}")
     low, high = (int(extreme) for extreme in token_ids.aminmax())
     if low < 0 or high >= vocab_size:
         raise ValueError(
-            f"token_ids must be from 0 to vocab_size - 1 = {vocab_size - 1}, "
+            f"{name} must be from 0 to vocab_size - 1 = {vocab_size - 1}, "
             f"got {low if low < 0 else high}"
         )
     end = start + token_ids.shape[1]
-    if end > max_len:
-        raise ValueError(f"token_ids must end within max_len={max_len} positions, got {end}")
+    if max_len is not None and end > max_len:
+        raise ValueError(f"{name} must end within max_len={max_len} positions, got {end}")
     if attention_mask is not None:
         if attention_mask.shape != (len(token_ids), end):
             raise ValueError(
