@@ -182,6 +182,7 @@ def train(
     loss: Callable[[nn.Module, Any], Tensor] = next_token_loss,
     checkpoint: Path | str | None = None,
     every: int = 0,
+    until: int | None = None,
     shard: bool = False,
     on_step: Callable[[int, float], object] | None = None,
 ) -> list[float]:
@@ -202,6 +203,7 @@ def train(
         checkpoint: A file from which to go on, if it is there, as if nothing had happened, and
             to which the state goes in the end.
         every: Write the checkpoint after so many steps, too.
+        until: Stop after this step of the recipe's, from 1, whose rates stay what they are.
         shard: Keep only a part of the weights on each process (FSDP), for a model that is too
             large for one device. It stays in parts afterwards.
         on_step: Called after each step with its number, from 1, and its loss, on each process.
@@ -228,7 +230,8 @@ def train(
     model.train()
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     bar = _progress_bar(recipe.steps, len(losses)) if rank == 0 else None
-    for step in range(len(losses), recipe.steps):
+    last = recipe.steps if until is None else min(until, recipe.steps)
+    for step in range(len(losses), last):
         for group in groups:
             group["lr"] = group["highest"] * recipe.rate(step)
         parts = _parts(draw(generator), world, recipe.accumulate)[rank::world]
@@ -252,7 +255,7 @@ def train(
             optimizer.step()
             optimizer.zero_grad()
         done = step + 1
-        if path is not None and (done == recipe.steps or (every and done % every == 0)):
+        if path is not None and (done == last or (every and done % every == 0)):
             save(path, model, optimizers, asdict(recipe), generator, losses)
         if on_step is not None:
             on_step(done, losses[-1])
