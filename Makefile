@@ -5,7 +5,7 @@ READY := .venv/ready
 MODEL := $(BIN)/python -m llmbook.pretrained
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: serve site test check bench mutants clean
+.PHONY: serve site test check bench mutants reproduce clean
 serve: | address $(READY)  ## read the book at the printed address; chapters run again when they change
 	$(MODEL) && $(BIN)/mkdocs serve
 site: | $(READY)  ## build the book into site/; any warning is an error
@@ -20,6 +20,8 @@ bench: | $(READY)  ## speed, as ratios measured side by side
 	$(BIN)/pytest tests/benchmarks --benchmark-enable --benchmark-only
 mutants: | $(READY)  ## put classical mistakes into the code, and show which test catches each
 	$(BIN)/python -m tests.mutants
+reproduce: | $(READY)  ## execute the book afresh, and say which numbers moved from the published ones (or from PUBLISHED=site)
+	$(MODEL) && $(BIN)/python -m llmbook.weave.reproduce $(PUBLISHED)
 clean:  ## forget results and the built site; the environment stays
 	rm -rf .cache site .pytest_cache .mypy_cache .ruff_cache
 

@@ -1,14 +1,28 @@
 """Small generated books, each with a package of its own."""
 
+import contextlib
 import importlib
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 
 from llmbook.weave.book import Woven, weave_book
 from llmbook.weave.chapter import WeaveError
+
+MKDOCS = """
+site_name: tiny
+theme: {{name: mkdocs}}
+plugins: [{{llmbook-weave: {{package: {package}}}}}]
+markdown_extensions: [md_in_html, attr_list]
+validation: {{links: {{not_found: warn, anchors: warn}}}}
+"""
 
 
 @dataclass
@@ -48,6 +62,50 @@ class TinyBook:
             report=lambda line: self.executed.append(line.split()[1].rstrip(":")),
         )
 
+    def build(self) -> tuple[int, str]:
+        """`mkdocs build --strict`, into `site`; its exit status and what it says."""
+        from click.testing import CliRunner
+        from mkdocs.__main__ import cli
+
+        done = CliRunner().invoke(cli, ["build", "--strict", "-f", str(self.root / "mkdocs.yml")])
+        if done.exception and not isinstance(done.exception, SystemExit):
+            raise done.exception  # a reader would see its traceback
+        return done.exit_code, done.output
+
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
+        """`mkdocs` in a process group of its own; what it says is in the file `log`."""
+        with (self.root / "log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "mkdocs", *command],
+                cwd=self.root,
+                env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def kernels(self) -> list[int]:
+        """The processes of this book's kernels."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if (
+                    "ipykernel_launcher" in process.cmdline()
+                    and process.environ().get("PYTHONPATH") == str(self.root)
+                    and process.status() != psutil.STATUS_ZOMBIE
+                ):
+                    found.append(process.pid)
+        return found
+
+    def files(self) -> dict[str, bytes]:
+        """The built site, without what may differ."""
+        volatile = re.compile(rb"<(\w+)[^>]* data-volatile.*?</\1>", re.DOTALL)
+        return {
+            path.relative_to(self.root / "site").as_posix(): volatile.sub(b"", path.read_bytes())
+            for path in sorted((self.root / "site").rglob("*"))
+            if path.is_file()
+        }
+
     def page(self, name: str = "a.md") -> str:
         """The woven Markdown of a page that must have no error."""
         woven, errors = self.weave()
@@ -69,6 +127,8 @@ def make_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         (root / package / "__init__.py").write_text('"""A tiny package."""\n')
         monkeypatch.syspath_prepend(str(root))
         monkeypatch.setenv("PYTHONPATH", str(root))
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+        (root / "mkdocs.yml").write_text(MKDOCS.format(package=package), encoding="utf-8")
         for name, text in chapters.items():
             book.write(f"{name}.md", text)
         return book

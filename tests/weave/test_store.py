@@ -2,7 +2,6 @@
 
 import functools
 import importlib
-import json
 import math
 import os
 import re
@@ -55,7 +54,7 @@ def test_a_function_is_called_once(book: Any, high: ModuleType) -> None:
     assert [kept(high.work, 1, seed=2) for _ in range(3)] == [1, 1, 1]
     assert high.calls == [(1,)]
     (file,) = stored(book)
-    assert json.loads(file.read_text()) == {"function": f"{book.package}.high.work", "value": 1}
+    assert store.load(file, "function", "value") == [f"{book.package}.high.work", 1]
     code = f"from {book.package} import high\nfrom llmbook.weave.store import kept\nprint(kept(high.work, 1, seed=2), high.calls)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "1 []\n"
@@ -143,7 +142,10 @@ def test_a_damaged_result_is_made_anew(book: Any, high: ModuleType) -> None:
     """Cut off, or something else altogether."""
     kept(high.work)
     (file,) = stored(book)
-    for calls, text in enumerate(('{"value": 1', "", "[]", "null", "{}", "\0"), start=2):
+    whole = file.read_text()
+    halves = ('{"value": 1', "", "[]", "null", "{}", "\0", whole[:-1], whole.replace(": 1", ": 7"))
+    for calls, text in enumerate(halves, start=2):
+        assert text != whole
         file.write_text(text)
         assert kept(high.work) == kept(high.work) == calls
 
@@ -163,8 +165,13 @@ def test_an_exception_is_not_kept(book: Any) -> None:
 def test_edited_source_is_not_trusted(
     book: Any, high: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What this process has imported may be older than the file, so nothing is kept for the file."""
+    """What this process has imported may be older than the file, so nothing is kept for the file.
+
+    Whatever time is written on it.
+    """
     monkeypatch.setattr(store, "STARTED", time.time() - 60)
+    for file in (book.root / book.package).glob("*.py"):
+        os.utime(file, (0, 0))
     assert [kept(high.work), kept(high.work)] == [1, 2]
     assert stored(book) == []
 
@@ -288,5 +295,5 @@ def test_the_last_used_results_stay(
             os.utime(file, (0, file.stat().st_mtime - 1000))
     assert kept(high.work, 1) == 1
     assert kept(high.work, 3) == 3
-    assert sorted(json.loads(file.read_text())["value"] for file in stored(book)) == [1, 3]
+    assert sorted(store.load(file, "value") for file in stored(book)) == [[1], [3]]
     assert len(list((book.root / "cache/kept").iterdir())) <= 2 * 2 + 1  # and their locks

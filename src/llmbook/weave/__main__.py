@@ -3,9 +3,11 @@
 import argparse
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-from llmbook.weave.book import weave_book
+from llmbook.weave.book import Woven, weave_book
+from llmbook.weave.store import NO_ROOM
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,20 +26,34 @@ def main(arguments: list[str] | None = None) -> int:
         f.relative_to(options.docs).as_posix() for f in options.docs.rglob("*") if f.is_file()
     )
     pages = [f for f in files if f.endswith(".md") or (f.startswith("labs/") and f.endswith(".py"))]
-    woven, errors = weave_book(options.docs, pages, options.cache, package=options.package)
-    for uri in files:
-        target = options.out / uri
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if uri in woven:
-            if uri.endswith(".md"):
-                target.write_text(woven[uri].markdown, encoding="utf-8")
-            if notebook := woven[uri].notebook:
-                shutil.copyfile(notebook, target.with_suffix(".ipynb"))
-        elif uri not in pages:
-            shutil.copyfile(options.docs / uri, target)
+    try:
+        woven, errors = weave_book(options.docs, pages, options.cache, package=options.package)
+        _write(options.docs, options.out, set(files) - set(pages), woven)
+    except OSError as full:
+        print(f"error: {full}: {NO_ROOM}", file=sys.stderr)
+        return 1
     for error in errors:
         print(f"error: {error}", file=sys.stderr)
     return bool(errors)
+
+
+def _write(docs: Path, out: Path, files: Iterable[str], woven: dict[str, Woven]) -> None:
+    """Write pages, notebooks and copies of other files, and remove what an earlier run wrote."""
+    copies = {file: docs / file for file in files}
+    for uri, page in woven.items():
+        if page.notebook:
+            copies[str(Path(uri).with_suffix(".ipynb"))] = page.notebook
+    pages = {uri: page.markdown for uri, page in woven.items() if uri.endswith(".md")}
+    written = out / ".woven"
+    for name in written.read_text(encoding="utf-8").splitlines() if written.exists() else []:
+        (out / name).unlink(missing_ok=True)
+    for name in (*copies, *pages):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+    written.write_text("\n".join([*copies, *pages]), encoding="utf-8")
+    for name, source in copies.items():
+        shutil.copyfile(source, out / name)
+    for name, text in pages.items():
+        (out / name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

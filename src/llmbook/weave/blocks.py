@@ -19,6 +19,8 @@ from typing import Any
 
 import yaml
 
+from llmbook.weave.chapter import WeaveError
+
 FIELDS = {"id", "claim", "verdict", "lesson", "right", "sources", "page"}
 VERDICTS = {
     "imprecise": "imprecise",
@@ -134,6 +136,19 @@ class Blocks:
             raise ValueError(f"references.bib has no entry {key!r}")
         return f"[{self._cited[key][0]}][{key}]"
 
+    def errors(self) -> list[WeaveError]:
+        """What is wrong with the data; of a file that cannot be read, the book then has nothing."""
+        found = []
+        for name, file in (("_rows", "data/corrections.yaml"), ("_cited", "references.bib")):
+            try:
+                getattr(self, name)
+            except Exception as error:  # of two libraries, or a wrong type in the data
+                mark = getattr(error, "problem_mark", None)
+                line = mark.line + 1 if mark else getattr(error, "lineno", None) or 1
+                found.append(WeaveError(self.docs / file, line, f"cannot be read: {error}"))
+                self.__dict__[name] = {}
+        return found
+
     def correction(self, text: str) -> str:
         """The notes of some rows, an id a line, as one admonition each."""
         notes = []
@@ -183,7 +198,7 @@ class Blocks:
             pages = sorted((self.docs / folder).glob("*.md"))
             if not pages:
                 raise ValueError(f"outline: no chapter in {folder!r}")
-            minutes = sum(reading_minutes(page.read_text(encoding="utf-8")) for page in pages)
+            minutes = sum(reading_minutes(page.read_text("utf-8", "replace")) for page in pages)
             out.append(
                 f'<a class="part part-{number}" href="{folder}/"><b>{number}</b>'
                 f"<strong>{title}</strong>"
@@ -212,5 +227,5 @@ def reading_minutes(markdown: str) -> int:
 def _title(page: Path) -> str:
     if not page.is_file():
         raise ValueError(f"corrections.yaml names the page {page.name!r}, which is not there")
-    found = re.search(r"^# (.+?)(?: \{.*)?$", page.read_text(encoding="utf-8"), re.M)
+    found = re.search(r"^# (.+?)(?: \{.*)?$", page.read_text("utf-8", "replace"), re.M)
     return found[1] if found else page.stem

@@ -12,7 +12,7 @@ from llmbook.weave.blocks import Blocks, reading_minutes
 from llmbook.weave.chapter import Chapter, WeaveError, read_chapter
 from llmbook.weave.engine import Result, run
 from llmbook.weave.labs import empty_notebook, read_lab
-from llmbook.weave.render import Book, weave
+from llmbook.weave.render import Book, failure, weave
 from llmbook.weave.store import write_atomically
 
 WATTS_A_CORE = 15  # of a server processor at work, what the page's own cost is estimated with
@@ -53,28 +53,35 @@ def weave_book(
 
     Returns:
         Each page by its path, and the errors; a page with an error shows it in its place.
+
+    Raises:
+        OSError: If the cache or the chapters cannot be written or read for want of room or right.
     """
     blocks = Blocks(docs)
     book = Book(blocks.functions, (blocks.cite,))
-    errors: list[WeaveError] = []
+    errors = blocks.errors()
+    woven: dict[str, Woven] = {}
+
+    def failed(uri: str, error: WeaveError) -> None:
+        errors.append(error)
+        woven[uri] = Woven(f"# {Path(uri).name}\n{failure(error)}")
+
     chapters: dict[str, Chapter] = {}
     for uri in reading_order(docs, sources):
         try:
             reader = read_lab if uri.endswith(".py") else read_chapter
             chapters[uri] = reader(docs / uri, frozenset(blocks.functions))
         except WeaveError as error:
-            errors.append(error)
+            failed(uri, error)
     results = run(list(chapters.values()), cache, package=package, report=report)
-    woven: dict[str, Woven] = {}
     for uri, chapter in chapters.items():
         result = results.get(chapter.path)
-        if isinstance(result, WeaveError):
+        if isinstance(result, WeaveError) and result not in errors:  # one may be of many chapters
             errors.append(result)
         try:
             markdown, notebook = weave(chapter, result, book)
         except WeaveError as error:
-            errors.append(error)
-            woven[uri] = Woven(f"# {error.path.name}\n\n```text\n{error}\n```\n")
+            failed(uri, error)
             continue
         path = empty = None
         if chapter.cells:
@@ -101,7 +108,7 @@ def _page_facts(
     """The chapter's front matter, with what the page shows at its head and foot."""
     meta = dict(chapter.meta)
     if "part" in meta:
-        meta["minutes"] = reading_minutes(chapter.path.read_text(encoding="utf-8"))
+        meta["minutes"] = reading_minutes(chapter.text)
     if notebook:
         meta["notebook"] = notebook.name
         meta["cells"] = sum(part.kind == "cell" for part in chapter.cells)

@@ -21,7 +21,6 @@ OPTIONS = {
     "listing": str,  # show the source of this object; nothing is run
 }
 INLINE = re.compile(r"(?P<skip>(`{2,})[^`].*?\2)|`\{python\}\s+(?P<code>[^`]+)`", re.DOTALL)
-COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 
 
 class WeaveError(Exception):
@@ -56,11 +55,12 @@ class Part:
 
 @dataclass
 class Chapter:
-    """A chapter's front matter and its parts in order."""
+    """A chapter's front matter and its parts in order, and the text that was read."""
 
     path: Path
     meta: dict[str, Any]
     parts: list[Part]
+    text: str = ""
 
     @property
     def cells(self) -> list[Part]:
@@ -87,8 +87,53 @@ def parse_options(path: Path, line: int, info: str) -> dict[str, Any]:
             raise WeaveError(path, line, f"option {name!r} is written {form}")
         if isinstance(kind, set) and value not in kind:
             raise WeaveError(path, line, f"{name} must be one of {sorted(kind)}, got {value!r}")
+        if name == "label" and not re.fullmatch(r"[\w-]+", value):
+            raise WeaveError(path, line, f"label must be letters, digits and -, got {value!r}")
         options[name] = value or True
     return options
+
+
+def read_text(path: Path) -> str:
+    """A page's text, its lines ended by a newline alone.
+
+    Raises:
+        WeaveError: If there is no such file, or it is not UTF-8.
+    """
+    try:
+        content = path.read_bytes()
+        wrong = content.find(0)
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        raise WeaveError(path, 1, f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        wrong = error.start
+    if wrong >= 0:
+        why = f"byte 0x{content[wrong]:02x} is not text in UTF-8: save the file in that encoding"
+        raise WeaveError(path, content[:wrong].count(b"\n") + 1, why)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _front_matter(path: Path, text: str) -> tuple[dict[str, Any], int]:
+    """The front matter of a page, and how many lines it takes.
+
+    Raises:
+        WeaveError: If it is not YAML of the form `name: value`.
+    """
+    matter = re.match(r"---\n(.*?\n)---\n", text, re.DOTALL)
+    if not matter:
+        return {}, 0
+    try:
+        meta = yaml.safe_load(matter[1]) or {}
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = 2 + min(mark.line, matter[1].count("\n") - 1) if mark else 2
+        why = getattr(error, "problem", None) or error
+        raise WeaveError(path, line, f"the front matter is no YAML: {why}") from None
+    if not isinstance(meta, dict) or not all(isinstance(name, str) for name in meta):
+        raise WeaveError(path, 2, "the front matter must be lines of the form `name: value`")
+    if not isinstance(meta.get("part", 0), int):
+        raise WeaveError(path, 2, f"part must be a number, got {meta['part']!r}")
+    return meta, matter[0].count("\n")
 
 
 def read_chapter(path: Path, blocks: frozenset[str] = frozenset()) -> Chapter:
@@ -103,14 +148,14 @@ def read_chapter(path: Path, blocks: frozenset[str] = frozenset()) -> Chapter:
         The chapter; joining its parts' sources gives the file back.
 
     Raises:
-        WeaveError: For a mistyped option, or a `python` fence that would silently not run
-            because it is indented (in a list, a tab or an admonition).
+        WeaveError: For a file that cannot be read, a mistyped option, a fence without an end, or a
+            `python` fence that would silently not run because it is indented (in a list, a tab or
+            an admonition).
     """
-    text = path.read_text(encoding="utf-8")
-    matter = re.match(r"---\n(.*?\n)---\n", text, re.DOTALL)
-    start = text[: matter.end()].count("\n") if matter else 0
-    meta = (yaml.safe_load(matter[1]) if matter else None) or {}
-    lines = text.splitlines(keepends=True)
+    text = read_text(path)
+    meta, start = _front_matter(path, text)
+    lines = [f"{line}\n" for line in text.split("\n")]  # as markdown-it counts them
+    lines[-1] = lines[-1][:-1]
     body = "".join(lines[start:])
 
     fences = [
@@ -119,9 +164,10 @@ def read_chapter(path: Path, blocks: frozenset[str] = frozenset()) -> Chapter:
         if token.type == "fence" and token.level == 0 and token.map
     ]
     covered = {n for token in fences for n in range(token.map[0], token.map[1])}  # type: ignore[index]
-    for found in COMMENT.finditer(body):
-        first = body[: found.start()].count("\n")
-        covered |= set(range(first, first + found[0].count("\n") + 1))
+    start_of, end_of = body.find("<!--"), 0  # a comment; as a pattern it could take hours
+    while start_of >= 0 and (end_of := body.find("-->", start_of)) >= 0:
+        covered |= set(range(body.count("\n", 0, start_of), body.count("\n", 0, end_of) + 1))
+        start_of = body.find("<!--", end_of)
     for number, content in enumerate(lines[start:]):
         if number not in covered and re.match(
             r"\s*(>\s*|[-*+]\s+|\d+\.\s+)*(```|~~~)\s*python\b", content
@@ -139,6 +185,10 @@ def read_chapter(path: Path, blocks: frozenset[str] = frozenset()) -> Chapter:
         first, last = token.map  # type: ignore[misc]
         language, _, info = token.info.strip().partition(" ")
         line = start + first + 1
+        end, mark = lines[start + last - 1].strip(), token.markup
+        other = re.search(rf"(?m)^ {{,3}}{mark}", token.content)  # with a language, or it would end
+        if other or last == first + 1 or set(end) != {mark[0]} or len(end) < len(mark):
+            raise WeaveError(path, line, f"this fence never ends: put {mark} on a line after it")
         if language == "python":
             options = parse_options(path, line, info)
             kind = "listing" if "listing" in options else "cell"
@@ -150,7 +200,7 @@ def read_chapter(path: Path, blocks: frozenset[str] = frozenset()) -> Chapter:
         parts.append(Part(kind, token.content, line, options))
         at = last
     parts += _prose("".join(lines[start + at :]), start + at + 1)
-    return Chapter(path, meta, parts)
+    return Chapter(path, meta, parts, text)
 
 
 def _prose(text: str, line: int) -> Iterator[Part]:

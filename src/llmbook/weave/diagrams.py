@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pymdownx.superfences import SuperFencesException
+from llmbook.weave.katex import broken
 
 DRAWN = Path(__file__).parent / "vendor" / "diagrams"
 COMMAND = "python -m llmbook.weave.vendor"
@@ -38,16 +38,10 @@ def entries(source: str) -> list[str]:
 
 
 def fence(source: str, language: str, css_class: str, options: Any, md: Any, **_: Any) -> str:
-    """Render a mermaid fence; called by `pymdownx.superfences`.
-
-    Raises:
-        SuperFencesException: If the diagram has no drawing yet.
-    """
+    """Render a mermaid fence; called by `pymdownx.superfences`."""
     file = DRAWN / name(source)
     if not file.exists():
-        first = source.strip().splitlines()[0]
-        message = f"the mermaid diagram {first!r} has no drawing: run `{COMMAND}`"
-        raise SuperFencesException(message)  # any other exception would be swallowed
+        return broken(source, f"this mermaid diagram has no drawing: run `{COMMAND}`")
     title = re.search(r"^\s*title (.+)$", source, re.M)
     label = html.escape(title[1] if title else "Diagram")
     svg = file.read_text(encoding="utf-8").replace("<svg", f'<svg aria-label="{label}"', 1)

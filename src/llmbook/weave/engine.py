@@ -7,19 +7,20 @@ there, and the versions of the libraries; prose is not in the key.
 
 import ast
 import asyncio
+import contextlib
 import json
 import os
 import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmbook.weave.chapter import Chapter, WeaveError
-from llmbook.weave.store import RESULTS, Sources, hash_of, load, prune, version_of, write_atomically
+from llmbook.weave.chapter import Chapter, Part, WeaveError
+from llmbook.weave.store import RESULTS, Sources, hash_of, load, prune, save, version_of
 
 SETUP = "from llmbook.weave import kernel as _weave\n_weave.setup()\n"
 VERSIONED = ("numpy", "torch", "matplotlib", "ipykernel", "ipython")
@@ -63,11 +64,11 @@ def key(chapter: Chapter, sources: Sources) -> str:
     for part in chapter.cells:
         try:
             inside, others = _imports(part.text, sources.package)
-        except SyntaxError:
+        except (SyntaxError, ValueError, RecursionError, MemoryError):  # which depends on Python
             continue  # the kernel reports it, with its line
         modules, roots = modules | inside, roots | others
         for text in re.findall(r"[\"']([\w./-]+\.\w+)[\"']", part.text):
-            if (file := chapter.path.parent / text).is_file():
+            if os.path.isfile(file := chapter.path.parent / text):  # noqa: PTH113 (never raises)
                 files[text] = hash_of(file.read_bytes())
     versions = {name: version_of(name) for name in sorted({*VERSIONED, *roots})}
     state = sources.state(sources.closure(modules))
@@ -100,8 +101,17 @@ def run(
     todo = [chapter for chapter in chapters if chapter.cells]
     if not todo:
         return {}
-    sources = Sources(package, cache)
-    paths = {chapter.path: cache / f"{key(chapter, sources)}.json" for chapter in todo}
+
+    def place(chapter: Chapter, sources: Sources) -> Path:
+        return cache / f"{key(chapter, sources)}.json"
+
+    try:
+        sources = Sources(package, cache)
+        paths = {chapter.path: place(chapter, sources) for chapter in todo}
+    except SyntaxError as error:
+        message = f"{error.msg}: no cell runs until this module is mended"
+        failed = WeaveError(Path(str(error.filename)), error.lineno or 1, message)
+        return {chapter.path: failed for chapter in todo}
     results: dict[Path, Result | WeaveError] = {}
 
     def missing() -> list[Chapter]:
@@ -112,46 +122,49 @@ def run(
                 results[chapter.path] = Result(*found)
         return [chapter for chapter in todo if chapter.path not in results]
 
+    def done(chapter: Chapter, outcome: Result | WeaveError) -> None:
+        results[chapter.path] = outcome
+        with contextlib.suppress(SyntaxError):  # of a module, which may be edited meanwhile
+            path = place(chapter, Sources(package, cache))
+            if isinstance(outcome, Result) and path == paths[chapter.path]:
+                save(path, outputs=outcome.outputs, seconds=outcome.seconds)
+
     if not missing():
         return results
     from filelock import FileLock
 
     with FileLock(cache / "lock"):  # a second build waits, then finds the results
-        stale = missing()
-        for chapter, outcome in asyncio.run(
-            _run_all(stale, cache, jobs or os.cpu_count() or 1, report)
-        ):
-            results[chapter.path] = outcome
-            if isinstance(outcome, Result):
-                stored = {"outputs": outcome.outputs, "seconds": outcome.seconds}
-                write_atomically(paths[chapter.path], json.dumps(stored, ensure_ascii=False))
+        asyncio.run(_run_all(missing(), cache, jobs or os.cpu_count() or 1, report, done))
         prune(cache, KEPT)
     return results
 
 
 async def _run_all(
-    chapters: list[Chapter], cache: Path, jobs: int, report: Callable[[str], None]
-) -> Iterator[tuple[Chapter, Result | WeaveError]]:
+    chapters: list[Chapter],
+    cache: Path,
+    jobs: int,
+    report: Callable[[str], None],
+    done: Callable[[Chapter, Result | WeaveError], None],
+) -> None:
     from tqdm import tqdm
 
     bar = tqdm(total=len(chapters), desc="executing chapters", disable=not sys.stderr.isatty())
     gate = asyncio.Semaphore(jobs)
 
-    async def one(chapter: Chapter) -> Result | WeaveError:
+    async def one(chapter: Chapter) -> None:
         async with gate:
             try:
                 outcome: Result | WeaveError = await _run_chapter(chapter, cache)
             except WeaveError as error:
                 outcome = error
+        done(chapter, outcome)
         bar.update()
         if bar.disable:
             took = f"{outcome.seconds:.1f} s" if isinstance(outcome, Result) else "failed"
             report(f"executed {chapter.path.name}: {took}")
-        return outcome
 
-    outcomes = await asyncio.gather(*(one(chapter) for chapter in chapters))
+    await asyncio.gather(*(one(chapter) for chapter in chapters))
     bar.close()
-    return zip(chapters, outcomes, strict=True)
 
 
 async def _run_chapter(chapter: Chapter, cache: Path) -> Result:
@@ -159,10 +172,11 @@ async def _run_chapter(chapter: Chapter, cache: Path) -> Result:
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
-    cells = [nbformat.v4.new_code_cell(SETUP)]
-    for part in chapter.cells:
+    parts = [Part("cell", SETUP, 1), *chapter.cells]
+    cells = []
+    for part in parts:
         code = f"print({part.text})" if part.kind == "inline" else part.text
         tags = ["raises-exception"] if "raises-exception" in part.options else []
         cells.append(nbformat.v4.new_code_cell(code, metadata={"tags": tags}))
@@ -175,29 +189,42 @@ async def _run_chapter(chapter: Chapter, cache: Path) -> Result:
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         RESULTS: str(cache.resolve()),
     }
-    with tempfile.TemporaryDirectory(prefix="w", ignore_cleanup_errors=True) as sockets:
+    with (
+        tempfile.TemporaryDirectory(prefix="w", ignore_cleanup_errors=True) as sockets,
+        tempfile.TemporaryFile() as log,
+    ):
         manager = AsyncKernelManager(connection_file=str(Path(sockets) / "k.json"))
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         manager._kernel_spec = KernelSpec(argv=command, language="python", display_name="Python 3")
         if os.name != "nt":
             manager.transport, manager.ip = "ipc", str(Path(sockets) / "k")
-        where = {"metadata": {"path": str(chapter.path.parent.resolve())}}
-        client = NotebookClient(notebook, km=manager, timeout=TIMEOUT, resources=where)
+        client = NotebookClient(notebook, km=manager, timeout=TIMEOUT)
         started = time.perf_counter()
-        async with client.async_setup_kernel(cleanup_kc=True, env={**os.environ, **environment}):
-            for index, cell in enumerate(cells):
-                part = chapter.cells[max(index - 1, 0)]
-                try:
+        where = str(chapter.path.parent.resolve())
+        await manager.start_kernel(
+            cwd=where, env={**os.environ, **environment}, stdout=log, stderr=log
+        )
+        part = parts[0]
+        try:
+            await client.async_start_new_kernel_client()
+            for index, (part, cell) in enumerate(zip(parts, cells, strict=True)):
+                with contextlib.suppress(CellExecutionError):  # the output says it
                     await client.async_execute_cell(cell, index)
-                except CellExecutionError:
-                    pass  # the output says it, and _check reports it
-                except (CellTimeoutError, DeadKernelError) as error:
-                    late = isinstance(error, TimeoutError)
-                    why = f"it ran over {TIMEOUT} s" if late else "its kernel died"
-                    message = f"{why} in the cell\n{part.text}"
-                    raise WeaveError(chapter.path, part.line, message) from None
-                if index:
-                    _check(chapter, part, cell.outputs)
+                _check(chapter, part, cell.outputs)
+        except CellTimeoutError:
+            why = f"this cell ran over {TIMEOUT} s: let it do less, or keep what takes long"
+            raise WeaveError(chapter.path, part.line, f"{why}\n{part.text}") from None
+        except RuntimeError as error:  # of a kernel that does not start, or dies
+            log.seek(0)
+            said = ANSI.sub("", log.read().decode(errors="replace")[-2000:])
+            why = f"{error} (killed, or out of memory?): let this cell need less"
+            raise WeaveError(chapter.path, part.line, f"{why}\n{part.text}\n{said}") from None
+        finally:
+            if client.kc:
+                client.kc.stop_channels()
+            if await manager.is_alive():
+                await manager.shutdown_kernel()
+            await manager.cleanup_resources()
         seconds = time.perf_counter() - started
     return Result([_tidy(cell.outputs) for cell in cells[1:]], seconds)
 

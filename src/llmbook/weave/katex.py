@@ -58,9 +58,21 @@ def render(tex: str, display: bool = False) -> str:
         raise ValueError(f"KaTeX cannot set {tex!r}: {reason}") from None
 
 
+def broken(source: str, why: object) -> str:
+    """What stands in the page for a formula or diagram that cannot be set.
+
+    The plugin finds it there, and reports it with its line: Markdown's extensions know no page.
+    """
+    first = html.escape(source.strip().partition("\n")[0])
+    return f'<code class="output error" data-broken="{first}">{html.escape(str(why))}</code>'
+
+
 def formula(tex: str, display: bool) -> str:
     """The formula in its element: a scrollable block of its own, or a part of the line."""
-    inner = render(tex, display)
+    try:
+        inner = render(tex, display)
+    except ValueError as error:
+        return broken(tex, error)
     if not display:
         return f'<span class="formula" data-search-exclude>{inner}</span>'
     return (

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from llmbook.weave.chapter import Chapter, Part
+from llmbook.weave.chapter import Chapter, Part, WeaveError, read_text
 
 
 def read_lab(path: Path, blocks: frozenset[str] = frozenset()) -> Chapter:
@@ -18,17 +18,31 @@ def read_lab(path: Path, blocks: frozenset[str] = frozenset()) -> Chapter:
 
     Returns:
         A chapter whose cells have their tags as options.
+
+    Raises:
+        WeaveError: If the file cannot be read, or has something outside of its cells.
     """
     import jupytext
 
-    text = path.read_text(encoding="utf-8")
-    starts = [n for n, line in enumerate(text.splitlines(), 1) if line.startswith("# %%")]
+    text = read_text(path)
+    starts = [n for n, line in enumerate(text.split("\n"), 1) if line.startswith("# %%")]
+    try:
+        cells = jupytext.reads(text, fmt="py:percent").cells
+    except Exception as error:  # of the libraries that it calls
+        reason = str(error).partition("\n")[0]
+        raise WeaveError(path, 1, f"jupytext cannot read it: {reason}") from None
+    if len(cells) != len(starts):
+        raise WeaveError(
+            path, 1, "a lab begins with `# %%`, and so does each cell and nothing else"
+        )
     parts = []
-    for cell, line in zip(jupytext.reads(text, fmt="py:percent").cells, starts, strict=True):
+    for cell, line in zip(cells, starts, strict=True):
         kind = "cell" if cell.cell_type == "code" else "prose"
-        tags = dict.fromkeys(cell.metadata.get("tags", []), True)
-        parts.append(Part(kind, cell.source + "\n", line, tags))
-    return Chapter(path, {}, parts)
+        tags = cell.metadata.get("tags", [])
+        if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+            raise WeaveError(path, line, f'tags must be written tags=["…"], got {tags!r}')
+        parts.append(Part(kind, cell.source + "\n", line, dict.fromkeys(tags, True)))
+    return Chapter(path, {}, parts, text)
 
 
 def empty_notebook(notebook: str) -> str:

@@ -1,6 +1,9 @@
 """The MkDocs plugin `llmbook-weave`: hands woven Markdown to MkDocs in place of the chapters."""
 
+import contextlib
 import re
+from html import unescape
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -8,12 +11,14 @@ from urllib.parse import urlsplit
 from mkdocs.config import config_options
 from mkdocs.config.base import Config
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.plugins import BasePlugin, get_plugin_logger
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 from llmbook.weave import labs
 from llmbook.weave.book import Woven, weave_book
+from llmbook.weave.store import NO_ROOM
 
 log = get_plugin_logger("llmbook-weave")
 
@@ -32,19 +37,44 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
         """Under `serve` an error is shown in its page and the server goes on."""
         self.serving = command == "serve"
         self.announced = False
+        self.locked = contextlib.ExitStack()
         self.woven: dict[str, Woven] = {}
 
     def on_config(self, config: MkDocsConfig) -> MkDocsConfig:
         """Say at once where the book will be, and watch the package too."""
         root = Path(config.config_file_path).parent
+        if self.serving and not self.announced:
+            path = urlsplit(config.site_url or "").path or "/"
+            log.info(f"the book will be at http://{config.dev_addr}{path} when it is built")
+            self.announced = True
+        package = find_spec(self.config.package)
+        if package is None or not package.submodule_search_locations:
+            raise PluginError(
+                f"package {self.config.package!r} cannot be imported: install it, or name another "
+                "as `package` of llmbook-weave in mkdocs.yml"
+            )
         if self.serving:
-            if not self.announced:
-                path = urlsplit(config.site_url or "").path or "/"
-                log.info(f"the book will be at http://{config.dev_addr}{path} when it is built")
-                self.announced = True
-            config.watch.append(str(root / "src"))
+            config.watch.extend(package.submodule_search_locations)
         self.cache = root / self.config.cache
         return config
+
+    def on_pre_build(self, *, config: MkDocsConfig) -> None:
+        """Let no two builds write one site at a time."""
+        from filelock import FileLock
+
+        if not self.serving:  # which has a folder of its own
+            with contextlib.suppress(OSError):  # a store that is read-only may still have all
+                self.locked.enter_context(FileLock(self.cache / "site.lock"))
+
+    def on_post_build(self, *, config: MkDocsConfig) -> None:
+        """Let the next one in."""
+        self.locked.close()
+
+    def on_build_error(self, *, error: Exception) -> None:
+        """Let the next one in, and say of a full or read-only disk what to do."""
+        self.locked.close()
+        if isinstance(error, OSError):
+            raise PluginError(f"{error}: {NO_ROOM}") from None
 
     def on_files(self, files: Files, *, config: MkDocsConfig) -> Files:
         """Weave every page; add the executed notebooks; hand labs over as notebooks."""
@@ -69,6 +99,10 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
                 files.append(File(name, folder, config.site_dir, directory_urls))
         return files
 
+    def on_page_read_source(self, *, page: Page, config: MkDocsConfig) -> str | None:
+        """A woven page has been read: MkDocs needs not, and sees no later state of it."""
+        return "" if page.file.src_uri in self.woven else None
+
     def on_page_markdown(
         self, markdown: str, *, page: Page, config: MkDocsConfig, files: Files
     ) -> str:
@@ -80,5 +114,12 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
         return woven.body
 
     def on_page_content(self, html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-        """Give a lab page the markup of a chapter."""
-        return labs.page(html) if page.file.src_uri.endswith(".ipynb") else html
+        """Give a lab page the markup of a chapter; report what could not be set."""
+        html = labs.page(html) if page.file.src_uri.endswith(".ipynb") else html
+        for source, why in re.findall(
+            r'<code class="output error" data-broken="(.*?)">(.*?)<', html
+        ):
+            before, found, _ = page.file.content_string.partition(unescape(source))
+            line = before.count("\n") + 1 if found else 1
+            log.error(f"{page.file.abs_src_path}:{line}: {unescape(why)}")
+        return html

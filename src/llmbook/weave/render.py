@@ -36,7 +36,8 @@ def weave(chapter: Chapter, result: Result | WeaveError | None, book: Book) -> t
 
     Args:
         chapter: A parsed chapter.
-        result: Its outputs; an error is shown at its place; `None` for a chapter without cells.
+        result: Its outputs; an error is shown at its place, or first if that is in no cell; `None`
+            for a chapter without cells.
         book: What chapters share; its figure counts go up.
 
     Returns:
@@ -58,6 +59,12 @@ def weave(chapter: Chapter, result: Result | WeaveError | None, book: Book) -> t
             cells.append({"cell_type": "markdown", "metadata": {}, "source": joined})
         prose.clear()
 
+    def is_here(part: Part) -> bool:
+        last = part.line + part.text.count("\n")
+        return bool(failed and failed.path == chapter.path and part.line <= failed.line <= last)
+
+    if failed and not any(is_here(part) for part in chapter.cells if part.kind == "cell"):
+        text.append(failure(failed))
     for part in chapter.parts:
         mine = next(outputs, None) if part.runs else None
         if part.kind == "prose":
@@ -78,8 +85,8 @@ def weave(chapter: Chapter, result: Result | WeaveError | None, book: Book) -> t
             piece, source = _listing(chapter, part)
             prose.append(f"```py\n{source}```\n")
         else:
-            if failed and part.line <= failed.line <= part.line + part.text.count("\n"):
-                piece = _code(part) + _failure(failed)
+            if failed and is_here(part):
+                piece = _code(part) + failure(failed)
             else:
                 piece = _cell(chapter, part, mine or [], book, numbers)
             flush()
@@ -90,8 +97,7 @@ def weave(chapter: Chapter, result: Result | WeaveError | None, book: Book) -> t
     woven = "".join(text)
     for name in set(re.findall(r"(?<![\w`])@(fig-[\w-]+)", woven)):
         if name not in numbers:
-            part = next(p for p in chapter.parts if f"@{name}" in p.text)
-            line = part.line + part.text.partition(f"@{name}")[0].count("\n")
+            line = 1 + chapter.text.partition(f"@{name}")[0].count("\n")
             raise WeaveError(
                 chapter.path, line, f"no figure of this chapter has the label {name!r}"
             )
@@ -114,7 +120,8 @@ def _code(part: Part) -> str:
     return f"```python\n{part.text}```\n"
 
 
-def _failure(error: WeaveError) -> str:
+def failure(error: WeaveError) -> str:
+    """An error as the page shows it."""
     message = _escaped(f"{error.path}:{error.line}\n{error.message}")
     return f'\n<div class="output error"><pre tabindex="0">{_unbroken(message)}</pre></div>\n\n'
 
@@ -228,11 +235,11 @@ def _listing(chapter: Chapter, part: Part) -> tuple[str, str]:
     try:
         found = griffe.load(name.split(".")[0], submodules=True)[name.partition(".")[2]]
         source = textwrap.dedent("".join(found.lines and [line + "\n" for line in found.lines]))
-    except (KeyError, ImportError):
+        source = _without_docstring(source)
+    except (KeyError, ValueError, ImportError, SyntaxError, griffe.GriffeError):
         raise WeaveError(
             chapter.path, part.line, f"listing: {name!r} is not in the package"
         ) from None
-    source = _without_docstring(source)
     bar = f'<div class="listing-bar" markdown="span">[`{name}`][{name}]<span>source</span></div>'
     return (
         f'<div class="listing" markdown="1">\n{bar}\n\n```python\n{source}```\n\n</div>\n\n',

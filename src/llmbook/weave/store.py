@@ -5,12 +5,12 @@ of every package module that the result depends on, directly or not, of the data
 and of versions; see `llmbook.weave.engine.key` for the rest of a chapter's.
 """
 
+import contextlib
 import hashlib
 import json
 import operator
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from importlib import metadata
@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 RESULTS = "LLMBOOK_RESULTS"  # the environment variable that tells a kernel where the store is
 KEPT = 10_000  # values, of some hundred bytes each: 20 for each chapter's result in a full store
+NO_ROOM = "make room there, or give the right to write"  # what mends an OSError
 STARTED = time.time()  # what has been edited since may not be what this process has imported
 
 
@@ -43,10 +44,11 @@ class Sources:
             raise ValueError(f"package {package!r} cannot be imported: install it first")
         self.package, self.root = package, Path(spec.submodule_search_locations[0])
         self.files: dict[str, Path] = {}
-        for file in sorted(self.root.rglob("*.py")):
+        for file in sorted(f for f in self.root.rglob("*.py") if f.is_file()):
             parts = file.relative_to(self.root).with_suffix("").parts
             self.files[".".join((package, *parts)).removesuffix(".__init__")] = file
-        self.hashes = {name: hash_of(file.read_bytes()) for name, file in self.files.items()}
+        self.texts = {name: file.read_bytes() for name, file in self.files.items()}
+        self.hashes = {name: hash_of(text) for name, text in self.texts.items()}
         self.data = [
             p
             for p in sorted(self.root.rglob("*"))
@@ -55,23 +57,49 @@ class Sources:
         self._stored = cache / f"imports-{hash_of(json.dumps(self.hashes))}.json"
 
     def closure(self, modules: Iterable[str]) -> set[str]:
-        """The modules, their packages, and all they import, directly or not."""
-        if not self._stored.exists():  # grimp is imported only when the package has changed
-            import grimp
+        """The modules, their packages, and all they import, directly or not.
 
-            graph = grimp.build_graph(self.package, cache_dir=None)
-            upstream = {m: sorted(graph.find_upstream_modules(m)) for m in self.files}
-            write_atomically(self._stored, json.dumps(upstream))
-        upstream = json.loads(self._stored.read_text(encoding="utf-8"))
-        found = {m for name in modules if name in self.files for m in (name, *upstream[name])}
+        Raises:
+            SyntaxError: If a module of the package cannot be read.
+        """
+        stored = load(self._stored, "imports")
+        upstream = stored[0] if stored else self._imports()
+        found = {m for name in modules if name in upstream for m in (name, *upstream[name])}
         packages = {m.rsplit(".", i)[0] for m in found for i in range(1, m.count(".") + 1)}
-        return found | packages
+        return (found | packages) & set(self.files)
+
+    def _imports(self) -> dict[str, list[str]]:
+        """What each module imports, directly or not."""
+        import grimp  # only when the package has changed
+
+        try:
+            graph = grimp.build_graph(self.package, cache_dir=None)
+        except Exception:  # of several types, not all of which say where
+            for name, text in self.texts.items():
+                try:
+                    compile(text, name, "exec", dont_inherit=True)
+                except (SyntaxError, ValueError) as error:
+                    line = getattr(error, "lineno", None) or 1
+                    place = (str(self.files[name]), line, None, None)
+                    raise SyntaxError(getattr(error, "msg", str(error)), place) from None
+            raise
+        names = graph.modules & set(self.files)
+        upstream = {m: sorted(graph.find_upstream_modules(m)) for m in sorted(names)}
+        if not self.changed():  # else it may be what later sources import
+            save(self._stored, imports=upstream)
+        return upstream
+
+    def changed(self) -> bool:
+        """Whether the package's source is another now."""
+        return Sources(self.package, self._stored.parent).hashes != self.hashes
 
     def state(self, closure: Iterable[str]) -> list[Any]:
         """Hashes of some modules and of the data files of the package that they name."""
         modules = sorted(closure)
-        text = "".join(self.files[name].read_text(encoding="utf-8") for name in modules)
-        data = sorted(hash_of(file.read_bytes()) for file in self.data if file.name in text)
+        text = b"".join(self.texts[name] for name in modules)
+        data = sorted(
+            hash_of(file.read_bytes()) for file in self.data if file.name.encode() in text
+        )
         return [{name: self.hashes[name] for name in modules}, data]
 
 
@@ -90,25 +118,52 @@ def hash_of(content: bytes | str) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a reader sees all of it or none of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        file.write(text)
-    Path(file.name).replace(path)
+    """Write a file so that a reader sees all of it or none of it.
+
+    Raises:
+        OSError: If there is no room or no right to write; nothing is left of the attempt.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def changed_at(file: Path) -> float:
+    """When a file came to be as it is; where the system knows, not what was written on it."""
+    stat = file.stat()
+    return stat.st_mtime if os.name == "nt" else stat.st_ctime
+
+
+def save(path: Path, **fields: Any) -> None:
+    """Store a result under a seal, by which `load` knows one that was damaged or moved."""
+    text = json.dumps(fields)
+    write_atomically(path, f"{hash_of(path.stem + text)}\n{text}")
 
 
 def load(path: Path, *fields: str) -> list[Any] | None:
     """Some fields of a stored result, which counts as used; `None` if it is absent or damaged."""
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        os.utime(path)
-        return [stored[field] for field in fields]
-    except (OSError, ValueError, KeyError, TypeError):
+        seal, text = path.read_text(encoding="utf-8").split("\n", 1)
+        stored = json.loads(text) if seal == hash_of(path.stem + text) else {}
+        found = [stored[field] for field in fields]
+    except (OSError, ValueError, KeyError):
         return None
+    with contextlib.suppress(OSError):  # the store may be read-only
+        os.utime(path)
+    return found
 
 
 def prune(folder: Path, limit: int) -> None:
-    """Leave a folder's `limit` last used results."""
+    """Leave a folder's `limit` last used results, and nothing of killed attempts to write one."""
+    for part in folder.glob("*.part"):
+        if changed_at(part) < STARTED:
+            part.unlink(missing_ok=True)
     for file in sorted(folder.glob("*.json"), key=lambda f: f.stat().st_mtime)[:-limit]:
         file.unlink()
         file.with_suffix(".lock").unlink(missing_ok=True)
@@ -153,7 +208,7 @@ def kept(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     versions = [sys.version_info[:3], version_of("numpy"), version_of("torch")]
     called = [f"{module}.{name}", _content(list(args)), _content(kwargs)]
     key = hash_of(json.dumps([called, sources.state(closure), versions]))
-    edited = any(sources.files[m].stat().st_mtime >= STARTED for m in closure)
+    edited = any(changed_at(sources.files[m]) >= STARTED for m in closure)
     path = folder / "kept" / f"{key}.json"
     if found := load(path, "value"):
         return found[0]  # type: ignore[no-any-return]
@@ -165,12 +220,11 @@ def kept(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
             return found[0]  # type: ignore[no-any-return]
         value = function(*args, **kwargs)
         _check(value, f"{module}.{name}")
-        text = json.dumps({"function": f"{module}.{name}", "value": value}, ensure_ascii=False)
         if not edited:
-            write_atomically(path, text)
+            save(path, function=f"{module}.{name}", value=value)
     with FileLock(path.parent / "lock"):
         prune(path.parent, KEPT)
-    return json.loads(text)["value"]  # type: ignore[no-any-return]
+    return json.loads(json.dumps(value))  # type: ignore[no-any-return]
 
 
 def _folder() -> Path:

@@ -1,0 +1,109 @@
+"""`mkdocs serve` under rapid edits: the last one is what a reader sees in the end."""
+
+import os
+import random
+import re
+import signal
+import socket
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.weave.test_killed import LONG, wait_until
+
+MakeBook = Callable[..., Any]
+PAGE = "# Home\n\nEdit {0}.\n\n```python\nfrom {package}.m import f\nf({1})\n```\n"
+MODULE = "def f(x):\n    return f'cell {{x}} module {0}'\n"
+
+
+class Served:
+    """A book under `mkdocs serve`, and a reader."""
+
+    def __init__(self, book: Any) -> None:
+        self.book = book
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.url = f"127.0.0.1:{free.getsockname()[1]}"
+        self.process = book.start("serve", "--dev-addr", self.url)
+        self.memory = psutil.Process(self.process.pid)
+
+    def page(self) -> str:
+        """What a reader sees; a page that is being built is waited for."""
+        try:
+            with urllib.request.urlopen(f"http://{self.url}/", timeout=60) as answer:
+                return re.sub(r"\s+", " ", answer.read().decode())
+        except OSError:
+            return ""
+
+    def shows(self, *texts: str, but: str = "no such text") -> bool:
+        """Whether the page comes to show some texts, and another no more."""
+        seen = lambda: all(t in (page := self.page()) and but not in page for t in texts)  # noqa: E731
+        return wait_until(seen, 60)
+
+
+@pytest.fixture
+def served(make_book: MakeBook) -> Iterator[Served]:
+    """A page with a cell that uses a module of the book's package."""
+    book = make_book()
+    book.module("m", MODULE.format(0))
+    book.write("index.md", PAGE.format(0, 0, package=book.package))
+    served = Served(book)
+    assert served.shows("Edit 0.", "cell 0 module 0")
+    yield served
+    if served.process.poll() is None:
+        os.killpg(served.process.pid, signal.SIGKILL)
+        served.process.wait(10)
+
+
+def test_an_error_shows_in_the_page_until_it_is_mended(served: Served) -> None:
+    """In a cell, in a module, in the front matter, and of a chapter that is gone."""
+    book = served.book
+    good = PAGE.format(1, 1, package=book.package)
+    book.write("index.md", good.replace("f(1)", "f(1)\n1 / 0"))
+    assert served.shows("index.md:8", "ZeroDivisionError", "Edit 1.")
+    book.write("index.md", good)
+    assert served.shows("cell 1 module 0", but="output error")
+    book.module("m", "def f(:\n")
+    assert served.shows("m.py:1", "until this module is mended", "Edit 1.", but="cell 1 module 0")
+    book.module("m", MODULE.format(2))
+    assert served.shows("cell 1 module 2", but="output error")
+    book.write("index.md", "---\na: [\n---\n" + good)
+    assert served.shows("index.md:2", "the front matter is no YAML")
+    (book.docs / "index.md").write_bytes(b"caf\xe9")
+    assert served.shows("index.md:1", "byte 0xe9 is not text in UTF-8")
+    book.write("index.md", good)
+    assert served.shows("cell 1 module 2", but="output error")
+
+
+def test_no_edit_is_lost(served: Served) -> None:
+    """Of prose, cells and modules, in any order and faster than the book is built.
+
+    Twelve edits; with the environment variable `LLMBOOK_LONG=1` two hundred, through which memory
+    must stay bounded. In the end no kernel is left.
+    """
+    book, chance = served.book, random.Random(0)
+    prose = cell = module = 0
+    memory = {}
+    for number in range(1, (200 if LONG else 12) + 1):
+        kind = chance.choice("pcm")
+        if kind == "m":
+            module = number
+            book.module("m", MODULE.format(module))
+        else:
+            prose, cell = (number, cell) if kind == "p" else (prose, chance.choice([number, 0, 1]))
+            book.write("index.md", PAGE.format(prose, cell, package=book.package))
+        if number % 6 == 0:
+            texts = f"Edit {prose}.", f"cell {cell} module {module}"
+            assert served.shows(*texts), (number, texts, served.page())
+        time.sleep(chance.choice([0, 0.05, 0.3, 1]))
+        if number in {20, 200}:
+            memory[number] = served.memory.memory_info().rss
+    assert not LONG or memory[200] < 1.5 * memory[20], memory
+    print({n: f"{m / 1e6:.0f} MB" for n, m in memory.items()}, served.memory.num_fds(), "files")
+    served.process.send_signal(signal.SIGINT)
+    assert served.process.wait(20) == 0
+    assert wait_until(lambda: not book.kernels(), 10)
+    assert "Traceback" not in (book.root / "log").read_text()
