@@ -1,3 +1,23 @@
+// What the theme writes as script into each page, where the page's policy forbids it: where the book is, and what it remembers.
+var __md_scope = new URL("..", document.currentScript.src);
+var __md_hash = (text) => [...text].reduce((sum, letter) => (sum << 5) - sum + letter.charCodeAt(0), 0);
+var __md_get = (key, store = localStorage, scope = __md_scope) => JSON.parse(store.getItem(scope.pathname + "." + key));
+var __md_set = (key, value, store = localStorage, scope = __md_scope) => {
+  try {
+    store.setItem(scope.pathname + "." + key, JSON.stringify(value));
+  } catch {} // a reader may forbid it
+};
+
+// The scheme, before anything is painted: the one last chosen, else the one of the reader's system.
+new MutationObserver((_, observer) => {
+  if (!document.body) return;
+  observer.disconnect();
+  const scheme = matchMedia("(prefers-color-scheme: dark)").matches ? "slate" : "default";
+  for (const [key, value] of Object.entries(__md_get("__palette")?.color ?? { scheme })) {
+    document.body.setAttribute("data-md-color-" + key, value);
+  }
+}).observe(document.documentElement, { childList: true });
+
 // The search index weighs more than a chapter. Ask for it when the reader turns to the search, not on every page.
 {
   const { open, send } = XMLHttpRequest.prototype;
@@ -5,7 +25,7 @@
     const turn = (event) => event.target.matches(".md-search__input") && resolve();
     document.addEventListener("focusin", turn);
     document.addEventListener("input", turn);
-    if (new URLSearchParams(location.search).has("q")) resolve();
+    if (/[?&][qh]=/.test(location.search)) resolve(); // a search in the address, or words to mark that it found
   });
   XMLHttpRequest.prototype.open = function (method, url, ...rest) {
     this.late = String(url).endsWith("search/search_index.json");
@@ -17,8 +37,44 @@
   };
 }
 
+// Instant navigation writes out each address of a new page, and would stop at those in a drawing, which have no setter.
+for (const { prototype } of [SVGUseElement, SVGImageElement]) {
+  const { get } = Object.getOwnPropertyDescriptor(prototype, "href");
+  Object.defineProperty(prototype, "href", { get, set() {}, configurable: true });
+}
+
+// Content tabs: those that were chosen before, or the one the address names.
+const openTabs = () => {
+  const chosen = __md_get("__tabs") ?? [], target = document.getElementById(location.hash.slice(1));
+  for (const label of document.querySelectorAll(".tabbed-labels > label")) {
+    const input = document.getElementById(label.htmlFor);
+    if (chosen.includes(label.innerText.trim()) || input === target) input.checked = true;
+  }
+};
+
+// A table in a box of class `sortable`: each head becomes a button that sorts by its column, first upwards.
+const makeSortable = (table) => {
+  const key = (row, column) => {
+    const text = row.cells[column].textContent.trim(); // `8 × 14,336` counts as the product, `–` as nothing
+    return /^\d/.test(text) ? text.replaceAll(",", "").split("×").reduce((product, factor) => product * parseFloat(factor), 1) : text;
+  };
+  const order = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(b, "en", { numeric: true }));
+  const heads = [...table.tHead.rows[0].cells], [body] = table.tBodies;
+  heads.forEach((head, column) => {
+    const button = document.createElement("button");
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const down = head.getAttribute("aria-sort") === "ascending";
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      body.append(...[...body.rows].sort((a, b) => (down ? -1 : 1) * order(key(a, column), key(b, column))));
+    });
+  });
+};
+
 // The theme wraps code buttons in landmarks without names, and wide tables in boxes no key can scroll.
-new MutationObserver(() => {
+const mend = () => {
   document.querySelectorAll(".md-code__nav").forEach((nav, n) => {
     const name = `Code block ${n + 1}`;
     if (nav.getAttribute("aria-label") !== name) nav.setAttribute("aria-label", name);
@@ -28,27 +84,17 @@ new MutationObserver(() => {
     box.setAttribute("role", "region");
     box.setAttribute("aria-label", "Table " + document.querySelectorAll(".md-typeset__scrollwrap[tabindex]").length);
   }
-}).observe(document.documentElement, { childList: true, subtree: true });
+};
 
-// A table in a box of class `sortable`: each head becomes a button that sorts by its column, first upwards.
+// With instant navigation a page comes as a new article in the old document.
 document.addEventListener("DOMContentLoaded", () => {
-  const key = (row, column) => {
-    const text = row.cells[column].textContent.trim(); // `8 × 14,336` counts as the product, `–` as nothing
-    return /^\d/.test(text) ? text.replaceAll(",", "").split("×").reduce((product, factor) => product * parseFloat(factor), 1) : text;
+  let article = null;
+  const look = () => {
+    mend();
+    if (article === (article = document.querySelector("main article"))) return;
+    openTabs();
+    document.querySelectorAll(".sortable table").forEach(makeSortable);
   };
-  const order = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(b, "en", { numeric: true }));
-  for (const table of document.querySelectorAll(".sortable table")) {
-    const heads = [...table.tHead.rows[0].cells], [body] = table.tBodies;
-    heads.forEach((head, column) => {
-      const button = document.createElement("button");
-      button.append(...head.childNodes);
-      head.append(button);
-      button.addEventListener("click", () => {
-        const down = head.getAttribute("aria-sort") === "ascending";
-        heads.forEach((other) => other.removeAttribute("aria-sort"));
-        head.setAttribute("aria-sort", down ? "descending" : "ascending");
-        body.append(...[...body.rows].sort((a, b) => (down ? -1 : 1) * order(key(a, column), key(b, column))));
-      });
-    });
-  }
+  look();
+  new MutationObserver(look).observe(document.documentElement, { childList: true, subtree: true });
 });

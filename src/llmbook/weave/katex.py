@@ -52,7 +52,8 @@ def render(tex: str, display: bool = False) -> str:
     """
     options = {"displayMode": display, "macros": MACROS, "strict": False, "trust": True}
     try:
-        return str(_engine().call("katex.renderToString", tex, options))
+        found = str(_engine().call("katex.renderToString", tex, options))
+        return found.replace("<mo>\u2061</mo>", "")  # KaTeX gives an index's msub three children by it
     except Exception as error:  # the engine has its own exception types, by version
         reason = str(error).splitlines()[0]
         raise ValueError(f"KaTeX cannot set {tex!r}: {reason}") from None

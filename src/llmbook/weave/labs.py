@@ -98,4 +98,6 @@ def _formulas(text: str) -> str:
 
     text = set_formulas(text)
     text = re.sub(r"\$\$(.+?)\$\$", lambda m: formula(html.unescape(m[1]), True), text, flags=re.S)
-    return re.sub(r"(?<!\\)\$([^$\n<]+?)\$", lambda m: formula(html.unescape(m[1]), False), text)
+    text = re.sub(r"(?<!\\)\$([^$\n<]+?)\$", lambda m: formula(html.unescape(m[1]), False), text)
+    block = r'<p>\s*(<div class="formula"(?:(?!</div>).)*</div>)\s*</p>'
+    return re.sub(block, r"\1", text, flags=re.S)  # which may be in no paragraph
