@@ -8,7 +8,19 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from llmbook.architectures import ARCHITECTURES
-from llmbook.plots import M, S, _Labels, _overlap, bars, dots, pattern, plane, timeline
+from llmbook.plots import (
+    M,
+    S,
+    _Labels,
+    _overlap,
+    bars,
+    dots,
+    heatmap,
+    line_chart,
+    pattern,
+    plane,
+    timeline,
+)  # fmt: skip
 from llmbook.weave.figures import NARROW, themed_svgs
 
 SIZES = {
@@ -127,6 +139,40 @@ def test_figures_use_the_palette_and_are_drawn_for_phones() -> None:
         drawings = themed_svgs(make())
         assert [drawing["width"] for drawing in drawings] == widths
         assert themed_svgs(make()) == drawings
+
+
+def test_a_heatmap_has_all_its_numbers_as_a_table() -> None:
+    """Also those that no cell carries; what the mask forbids is no number."""
+    weights = np.linspace(0, 1, 20 * 17).reshape(20, 17)
+    mask = np.arange(17) <= np.arange(20)[:, None]
+    queries, keys = [f"q{row}" for row in range(20)], [f"k{column}" for column in range(17)]
+    figure = heatmap(weights, queries, keys, mask=mask, title="all")
+    head, *rows = figure.table  # type: ignore[attr-defined]
+    assert head == ["all", *keys]
+    assert [row[0] for row in rows] == queries
+    assert rows[0][1:] == ["0.00", *["masked"] * 16]
+    numbers = np.array([row[1:] for row in rows])
+    assert ((numbers == "masked") == ~mask).all()
+    np.testing.assert_allclose(numbers[mask].astype(float), weights[mask], atol=0.005)
+
+
+@pytest.mark.parametrize("width", [M, NARROW])
+@pytest.mark.parametrize("log", ["", "y", "xy"])
+def test_names_of_lines_that_end_together_do_not_overlap(width: int, log: str) -> None:
+    """Four lines to one point, one of them a reference, and one that ends elsewhere."""
+    ends = {"a long name": 8.0, "other": 8.0, "third": 7.9, "low": 1.0}
+    series = {name: ([1, 2, 4], [1.0, 2.0, end]) for name, end in ends.items()}
+    reference = {"best": ([1, 4], [8.0, 8.0])}
+    figure = line_chart(series, title="t", x_label="x", log=log, reference=reference)
+    figure.set_size_inches(width / 72, figure.get_size_inches()[1])
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    names = {text.get_text(): text for text in figure.axes[0].texts}
+    assert set(names) == {*ends, "best"}
+    placed = {name: text.get_window_extent() for name, text in names.items()}
+    assert max(_overlap(*pair) for pair in itertools.combinations(placed.values(), 2)) < 1
+    line = figure.axes[0].transData.transform((4, 1.0))[1]
+    assert placed["low"].y0 < line < placed["low"].y1
 
 
 @pytest.mark.parametrize("size", [1, 16, 64])

@@ -25,6 +25,7 @@ from matplotlib.transforms import Bbox
 from llmbook.palette import LIGHT, SERIES
 
 S, M, L = 324, 620, 930
+NAME_WIDTH, NAME_HEIGHT = 60, 19  # pixels that a line’s name takes, with its margin
 Numbers = Sequence[float | int] | np.ndarray
 STYLE: Any = {
     "figure.dpi": 72,
@@ -97,7 +98,8 @@ def heatmap(
     """Weights as a table of tinted cells that reads as a sentence: row looks at column.
 
     Up to 8 x 8 every cell carries its number, up to 16 x 16 only each row's largest, above that
-    none. A pair that the mask forbids is a dot and not a cell, because forbidden is not zero.
+    none. A pair that the mask forbids is a dot and not a cell, because forbidden is not zero. The
+    page shows all numbers in a folded table too.
 
     Args:
         weights: Numbers from 0 to 1.
@@ -193,6 +195,9 @@ def heatmap(
         )
         if title:
             ax.text(-left, -top + 4, title, size=13, weight=600, va="top")
+    numbers = np.where(allowed, np.char.mod("%.2f", weights), "masked").tolist()
+    named = [[word, *row] for word, row in zip(queries, numbers, strict=True)]
+    figure.table = [[title, *keys], *named]  # type: ignore[attr-defined]
     return figure
 
 
@@ -235,17 +240,19 @@ def line_chart(
     """
     with style():
         figure, ax = new_figure(width, height, narrow_height=height - 20)
+        ends = {}
         for index, (name, (x, y)) in enumerate(series.items()):
             colour = LIGHT[SERIES[index]] if index < 4 else LIGHT["slate"]
             ax.plot(x, y, color=colour, marker="o", markersize=4, markeredgewidth=0)
-            _label(ax, name, x[-1], y[-1], colour)
+            ends[name] = x[-1], y[-1], colour
         for name, (x, y) in (reference or {}).items():
             ax.plot(x, y, color=LIGHT["ink-3"], linewidth=1, linestyle=(0, (3, 3)))
-            _label(ax, name, x[-1], y[-1], LIGHT["ink-3"])
+            ends[name] = x[-1], y[-1], LIGHT["ink-3"]
         if "x" in log:
             ax.set_xscale("log")
         if "y" in log:
             ax.set_yscale("log")
+        _label(ax, ends)
         for axis, scale in ((ax.xaxis, "x"), (ax.yaxis, "y")):
             axis.set_minor_locator(NullLocator())
             if scale in log:
@@ -264,11 +271,21 @@ def line_chart(
     return figure
 
 
-def _label(ax: Axes, name: str, x: float | int, y: float | int, colour: str) -> None:
-    ax.annotate(
-        name, (x, y), (6, 0), textcoords="offset points", va="center", color=colour, weight=600,
-        annotation_clip=False,
-    )  # fmt: skip
+def _label(ax: Axes, ends: Mapping[str, tuple[float | int, float | int, str]]) -> None:
+    """Each line's name at its end; names of lines that end side by side stand one above another."""
+    ax.autoscale_view()
+    heights: list[tuple[float, float]] = []  # where names stand already, lowest first
+    places = {name: ax.transData.transform(end[:2]) for name, end in ends.items()}
+    for name in sorted(ends, key=lambda name: places[name][1]):
+        x, y, colour = ends[name]
+        right, up = places[name]
+        taken = [height for end, height in heights if abs(end - right) < NAME_WIDTH]
+        height = max([up, *(height + NAME_HEIGHT for height in taken)])
+        heights.append((right, height))
+        ax.annotate(
+            name, (x, y), (6, height - up), textcoords="offset points", va="center", color=colour,
+            weight=600, annotation_clip=False,
+        )  # fmt: skip
 
 
 def plain_number(value: float | int) -> str:

@@ -16,6 +16,13 @@ from markdown import Markdown
 from markdown.extensions import Extension
 from markdown.postprocessors import Postprocessor
 
+# `\\htmlClass` is what the macros need; other commands of KaTeX could write links and attributes.
+SET = """
+function set(tex, displayMode, macros) {
+  const trust = ({command}) => command === "\\\\htmlClass";
+  return katex.renderToString(tex, {displayMode, macros, trust, strict: false});
+}
+"""
 MACROS = {rf"\{name}": rf"\htmlClass{{{name}}}{{#1}}" for name in ("query", "key", "val", "head")}
 FORMULA = re.compile(
     r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<tex>.*?)\\[)\]]</(?P=tag)>', re.DOTALL
@@ -29,6 +36,7 @@ def _engine() -> Any:
     engine = MiniRacer()
     atexit.register(engine.close)  # else its thread keeps Python 3.13 from ending
     engine.eval(files("llmbook.weave").joinpath("vendor/katex.min.js").read_text(encoding="utf-8"))
+    engine.eval(SET)
     return engine
 
 
@@ -49,11 +57,14 @@ def render(tex: str, display: bool = False) -> str:
     Examples:
         >>> "katex-mathml" in render(r"\sqrt{d_k}")
         True
+        >>> "href=" in render(r"\href{https://example.org}{x}")  # shown as it is written
+        False
     """
-    options = {"displayMode": display, "macros": MACROS, "strict": False, "trust": True}
     try:
-        found = str(_engine().call("katex.renderToString", tex, options))
-        return found.replace("<mo>\u2061</mo>", "")  # KaTeX gives an index's msub three children by it
+        found = str(_engine().call("set", tex, display, MACROS))
+        return found.replace(
+            "<mo>\u2061</mo>", ""
+        )  # KaTeX gives an index's msub three children by it
     except Exception as error:  # the engine has its own exception types, by version
         reason = str(error).splitlines()[0]
         raise ValueError(f"KaTeX cannot set {tex!r}: {reason}") from None

@@ -6,10 +6,15 @@ FIGURE = "application/vnd.llmbook.figure+json"
 
 
 def _show(figure: Any) -> dict[str, Any]:
-    """One drawing for the page, in the book's two schemes, and a plain one for the notebook."""
+    """One drawing for the page, in the book's two schemes, and a plain one for the notebook.
+
+    With the first goes what the figure shows as a table, where it has one: rows of texts, the
+    names of the columns first.
+    """
     from llmbook.weave.figures import plain_svg, themed_svgs
 
-    return {FIGURE: themed_svgs(figure), "image/svg+xml": plain_svg(figure)}
+    shown = {"drawings": themed_svgs(figure), "table": getattr(figure, "table", None)}
+    return {FIGURE: shown, "image/svg+xml": plain_svg(figure)}
 
 
 def setup() -> None:

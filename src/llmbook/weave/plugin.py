@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from html import unescape
+from html import escape, unescape
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -111,6 +111,8 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
         if woven is None:
             return markdown
         page.meta.update(woven.meta)
+        if "title" in page.meta:  # which templates take for HTML
+            page.meta["title"] = escape(str(page.meta["title"]), quote=False)
         return woven.body
 
     def on_page_content(self, html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:

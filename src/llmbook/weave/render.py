@@ -140,7 +140,7 @@ def _cell(
     chapter: Chapter, part: Part, outputs: list[dict[str, Any]], book: Book, numbers: dict[str, str]
 ) -> str:
     hide = part.options.get("hide")
-    drawings: list[list[dict[str, Any]]] = []
+    drawings: list[dict[str, Any]] = []
     shown: list[str] = []
     for output in outputs:
         data = output.get("data", {})
@@ -148,10 +148,6 @@ def _cell(
             drawings.append(data[FIGURE])
         elif "text/markdown" in data:
             shown.append(f"\n{''.join(data['text/markdown'])}\n")
-        elif "text/html" in data:
-            shown.append(
-                f'\n<div class="output html">{_unbroken("".join(data["text/html"]))}</div>\n'
-            )
         elif output["output_type"] == "error":
             said = _escaped(f"{output['ename']}: {output['evalue']}")
             shown.append(
@@ -182,7 +178,7 @@ def _cell(
 def _figure(
     chapter: Chapter,
     part: Part,
-    drawings: list[list[dict[str, Any]]],
+    shown: list[dict[str, Any]],
     book: Book,
     numbers: dict[str, str],
 ) -> str:
@@ -200,6 +196,7 @@ def _figure(
     numbers[label] = number
     alt, caption = html.escape(part.options["alt"]), part.options["caption"]
     panels = []
+    drawings = [each["drawings"] for each in shown]
     for index, drawing in enumerate(drawings):
         for variant in drawing:
             size = (
@@ -224,7 +221,30 @@ def _figure(
         f'<figure class="figure{wide}" id="{label}" markdown="1">\n'
         f'<div class="drawings">{"".join(panels)}</div>\n'
         f'<figcaption markdown="span">**[Figure {number}](#{label})** {caption}</figcaption>\n'
-        "</figure>\n\n"
+        f"{_numbers([each['table'] for each in shown if each['table']])}</figure>\n\n"
+    )
+
+
+def _numbers(tables: list[list[list[str]]]) -> str:
+    """What figures show, as tables to unfold: for readers who cannot see them, or want to copy."""
+    if not tables:
+        return ""
+    shown = []
+    for (title, *names), *rows in tables:
+        head = "".join(f'<th scope="col">{_escaped(name)}</th>' for name in names)
+        body = "".join(
+            f'<tr><th scope="row">{_escaped(row[0])}</th>'
+            + "".join(f"<td>{_escaped(number)}</td>" for number in row[1:])
+            + "</tr>"
+            for row in rows
+        )
+        shown.append(
+            f"<table><caption>{_escaped(title)}</caption><thead><tr><td></td>{head}</tr></thead>"
+            f"<tbody>{body}</tbody></table>"
+        )
+    return (
+        '<details class="numbers" data-search-exclude><summary>The numbers as a table</summary>'
+        f"{''.join(shown)}</details>\n"
     )
 
 
