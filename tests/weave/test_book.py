@@ -151,6 +151,33 @@ def test_a_figure_follows_the_scheme_and_the_width(make_book: MakeBook) -> None:
     assert len(ids) == len(set(ids))
 
 
+HEATMAP = """```python caption="See." alt="Two panels"
+from IPython.display import display
+import numpy as np
+from llmbook.plots import heatmap
+for title in ("one", "<two>"):
+    display(heatmap(np.eye(2) / 3, ["a", "b{}"], title=title))
+```
+"""
+
+
+def test_the_numbers_of_a_heatmap_can_be_unfolded(make_book: MakeBook) -> None:
+    """One table a panel, with its title and the names of rows and columns; search skips them."""
+    page = Markdown(extensions=["attr_list", "md_in_html"]).convert(make_book(a=HEATMAP).page())
+    (folded,) = re.findall(
+        r"<details class=\"numbers\" data-search-exclude.*?</details>", page, re.S
+    )
+    tables = re.findall(r"<table>.*?</table>", folded, re.S)
+    assert [re.search("<caption>(.*?)</caption>", table)[1] for table in tables] == [
+        "one",
+        "&lt;two&gt;",
+    ]
+    assert re.findall(r'<th scope="col">(.*?)</th>', unescape(tables[0])) == ["a", "b{}"]
+    assert re.findall(r'<th scope="row">(.*?)</th>', unescape(tables[0])) == ["a", "b{}"]
+    assert re.findall("<td>([^<]+)</td>", tables[0]) == ["0.33", "0.00", "0.00", "0.33"]
+    assert page.index("figcaption") < page.index("<details") < page.index("</figure>")
+
+
 def test_two_cold_builds_are_the_same_byte_for_byte(make_book: MakeBook) -> None:
     """Figures, notebook and text; only the page's cost differs."""
     text = FIGURE.format(options=OPTIONS, colour="LIGHT['blue']") + "\n```python\nhash('a')\n```\n"
@@ -178,6 +205,18 @@ def test_the_notebook_holds_prose_code_and_outputs(make_book: MakeBook) -> None:
     data = notebook.cells[1].outputs[0].data
     assert data["image/svg+xml"].startswith("<?xml")
     assert not any("llmbook" in kind for kind in data)
+
+
+def test_a_page_lists_the_seeds_of_all_in_reading_order(make_book: MakeBook) -> None:
+    """Those that cells name as numbers; not those of text, of other code, or of variables."""
+    book = make_book(
+        b="# Second\n\n```python\nimport random\nseed = 5\nrandom.seed(seed)\ndict(seed=3, other=4)\n```\n",
+        a="# First\n\n```python\nfrom numpy.random import default_rng\ndefault_rng(12), default_rng(2)\n```\n",
+        c="# Third\n\n`seed=9`\n\n```py\nf(seed=8)\n```\n",
+        seeds="# Seeds\n\n```seeds\n```\n",
+    )
+    assert "| [First](a.md) | 2, 12 |\n| [Second](b.md) | 3 |\n" in book.page("seeds.md")
+    assert "Third" not in book.page("seeds.md")
 
 
 def test_a_listing_shows_the_source_without_its_docstring(make_book: MakeBook) -> None:

@@ -1,4 +1,4 @@
-"""The book's own fences: corrections, references, glossary, outline. Prose made from data.
+"""The book's own fences: corrections, references, outline, seeds. Prose made from data.
 
 A fence such as
 
@@ -13,13 +13,14 @@ texts, kept once and shown in several places.
 import functools
 import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from llmbook.weave.chapter import WeaveError
+from llmbook.weave.seeds import seeds
 
 FIELDS = {"id", "claim", "verdict", "lesson", "right", "sources", "page"}
 VERDICTS = {
@@ -72,12 +73,12 @@ def _name(key: str, entry: Any) -> str:
         if len(names) == 2
         else f"{names[0]} et al."
     )
-    return f"{re.sub(r'[{}]', '', shown)} {entry.fields['year']}"
+    return _text(f"{shown} {entry.fields['year']}")
 
 
 def _reference(entry: Any) -> str:
     """A reference as one line of Markdown: authors, title, where."""
-    fields = {name: re.sub(r"[{}]", "", text) for name, text in entry.fields.items()}
+    fields = {name: _text(value) for name, value in entry.fields.items()}
     names = [_full_name(person) for person in entry.persons.get("author", [])]
     if len(names) > 6 or names[-1] == "others":
         names = [*names[: min(5, len(names) - 1)], "et al."]
@@ -89,6 +90,8 @@ def _reference(entry: Any) -> str:
             where or f"arXiv:{fields['eprint']}",
             link or f"https://arxiv.org/abs/{fields['eprint']}",
         )
+    if link and not re.fullmatch(r"https?://[^\s<>()\"]+", link):
+        raise ValueError(f"references.bib: {link!r} is no address that a page may link to")
     title = f"[{fields['title']}]({link})" if link else fields["title"]
     return f"{', '.join(names)}, {fields['year']}. {title}." + (
         f" *{where.rstrip('.')}*." if where else ""
@@ -97,7 +100,12 @@ def _reference(entry: Any) -> str:
 
 def _full_name(person: Any) -> str:
     pieces = [*person.first_names, *person.middle_names, *person.prelast_names, *person.last_names]
-    return re.sub(r"[{}]", "", " ".join(pieces))
+    return _text(" ".join(pieces))
+
+
+def _text(value: str) -> str:
+    """A value of a BibTeX field as text: its braces go, and it is no HTML."""
+    return re.sub(r"[{}]", "", value).replace("<", "&lt;")
 
 
 class Blocks:
@@ -114,6 +122,7 @@ class Blocks:
             "corrections": self.all_corrections,
             "references": self.references,
             "outline": self.outline,
+            "seeds": self.seeds,
         }
 
     @functools.cached_property
@@ -206,15 +215,33 @@ class Blocks:
             )
         return f'<nav class="parts" aria-label="Parts">{"".join(out)}</nav>\n'
 
+    def seeds(self, text: str) -> str:
+        """A table of the pages whose cells name seeds, in reading order."""
+        lines = ["| page | seeds |", "| --- | --- |"]
+        uris = [path.relative_to(self.docs).as_posix() for path in self.docs.rglob("*.md")]
+        for uri in reading_order(self.docs, uris):
+            if named := seeds((self.docs / uri).read_text("utf-8", "replace")):
+                shown = ", ".join(map(str, named))
+                lines.append(f"| [{_title(self.docs / uri)}]({uri}) | {shown} |")
+        return "\n".join(lines) + "\n"
+
     def cite(self, text: str) -> str:
         """Give each citation its class and, as a tooltip, the reference it leads to."""
 
         def attributes(found: re.Match[str]) -> str:
             reference = re.sub(r"\[([^\]]*)\]\([^)]*\)|[*_]", r"\1", self._cited[found[2]][1])
-            return f'{found[0]}{{ .cite title="{html.escape(reference)}" }}'
+            return f'{found[0]}{{ .cite title="{html.escape(html.unescape(reference))}" }}'
 
         keys = "|".join(map(re.escape, self._cited))
         return re.sub(rf"\[([^\]]+)\]\[({keys})\](?!{{)", attributes, text) if keys else text
+
+
+def reading_order(docs: Path, sources: Iterable[str]) -> list[str]:
+    """The pages as the navigation in the `mkdocs.yml` beside `docs` has them, then the others."""
+    site = docs.parent / "mkdocs.yml"
+    nav = re.findall(r"[\w./-]+\.(?:md|ipynb)", site.read_text("utf-8")) if site.exists() else []
+    place = {uri.removesuffix(".ipynb"): number for number, uri in enumerate(nav)}
+    return sorted(sources, key=lambda uri: (place.get(uri.removesuffix(".py"), len(nav)), uri))
 
 
 def reading_minutes(markdown: str) -> int:

@@ -1,6 +1,5 @@
 """A whole book at once: parse, execute what is stale, weave all."""
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from llmbook.weave.blocks import Blocks, reading_minutes
+from llmbook.weave.blocks import Blocks, reading_minutes, reading_order
 from llmbook.weave.chapter import Chapter, WeaveError, read_chapter
 from llmbook.weave.engine import Result, run
 from llmbook.weave.labs import empty_notebook, read_lab
@@ -92,14 +91,6 @@ def weave_book(
                     write_atomically(file, text)
         woven[uri] = Woven(markdown, _page_facts(chapter, result, path), path, empty)
     return woven, errors
-
-
-def reading_order(docs: Path, sources: Iterable[str]) -> list[str]:
-    """The pages as the navigation in the `mkdocs.yml` beside `docs` has them, then the others."""
-    site = docs.parent / "mkdocs.yml"
-    nav = re.findall(r"[\w./-]+\.(?:md|ipynb)", site.read_text("utf-8")) if site.exists() else []
-    place = {uri.removesuffix(".ipynb"): number for number, uri in enumerate(nav)}
-    return sorted(sources, key=lambda uri: (place.get(uri.removesuffix(".py"), len(nav)), uri))
 
 
 def _page_facts(
