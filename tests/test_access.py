@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests import test_browser
-from tests.book import nav
-from tests.test_browser import choose, url, visit
+from tests.book import DOCS, ROOT, nav, nav_text
+from tests.test_browser import choose, serving, url, visit
 
 pytestmark = pytest.mark.browser
 address, browser = test_browser.address, test_browser.browser  # fixtures
@@ -304,3 +304,91 @@ def test_the_skip_link_details_and_scheme_work_by_keyboard(browser: Any, address
     assert tab.evaluate("document.activeElement.name") != "query"
     tab.close()
     assert not wrong
+
+
+HOSTILE = """---
+title: Rude <script>hurt('title')</script>
+part: 1
+question: Why <img src=x onerror=hurt('question')>?
+---
+# Rude
+
+As [someone][rude2020] says: `{python} "<script>hurt('inline')</script>"`.
+
+```python
+print("</pre><script>hurt('print')</script>")
+```
+
+```python
+class Rude:
+    def __repr__(self):
+        return "<script>hurt('repr')</script>"
+
+    def _repr_html_(self):
+        return "<script>hurt('html')</script><img src=x onerror=hurt('html')>"
+
+Rude()
+```
+
+```python raises-exception
+raise ValueError("</pre><script>hurt('error')</script>")
+```
+
+```python alt="</title><script>hurt('alt')</script>" caption="See <img src=x onerror=hurt('caption')>"
+import numpy as np
+from llmbook.plots import heatmap
+heatmap(np.eye(2), ["<script>hurt('word')</script>", "b"], title="<script>hurt('figure')</script>")
+```
+
+```python
+from IPython.display import Markdown
+Markdown("<script>hurt('markdown')</script> [x](javascript:hurt&#40;1&#41;)")
+```
+
+$\\\\href{javascript:hurt('formula')}{x}$
+
+```references
+```
+"""
+RUDE = """@book{rude2020, title = {<img src=x onerror=hurt('book')>}, year = 2020,
+  author = {<script>hurt('author')</script>, A}, publisher = {<script>hurt('publisher')</script>}}"""
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A book of one page, with this book's settings and look, in which all that is data wants to run."""
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    root = tmp_path_factory.mktemp("hostile")
+    for part in ("overrides", "assets"):
+        shutil.copytree(DOCS / part, root / "docs" / part)
+    for name, text in {"index.md": HOSTILE, "references.bib": RUDE, "abbreviations.md": ""}.items():
+        (root / "docs" / name).write_text(text, encoding="utf-8")
+    settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    settings = settings.replace(nav_text(), "\nnav: [index.md]\n")
+    (root / "mkdocs.yml").write_text(settings, encoding="utf-8")
+    config = load_config(str(root / "mkdocs.yml"))
+    config.plugins.run_event("startup", command="build", dirty=False)
+    build(config)
+    return root / "site"
+
+
+def test_what_is_data_cannot_run(hostile: Path, browser: Any) -> None:
+    """Titles, captions, outputs, errors, words of figures, formulas, references are text; script in Markdown is refused."""
+    from bs4 import BeautifulSoup
+
+    page = BeautifulSoup((hostile / "index.html").read_text(encoding="utf-8"), "html.parser")
+    scripts = {e.text for e in page.select("script:not([src]):not(#__config)")}
+    handlers = {e["onerror"] for e in page.select("[onerror]")}
+    links = {e["href"] for e in page.select("a[href^=javascript]")}
+    assert scripts == {"hurt('markdown')"}  # what a cell shows as Markdown may hold HTML
+    assert handlers == set()
+    assert links == {"javascript:hurt(1)"}
+    with serving(hostile) as where:
+        tab = browser(1280, "light").new_page()
+        tab.add_init_script("window.hurts = []; window.hurt = name => hurts.push(name)")
+        tab.goto(where)
+        tab.locator("a[href^=javascript]").click(no_wait_after=True)
+        assert tab.evaluate("hurts") == []
+        tab.close()

