@@ -10,9 +10,10 @@ serve: | address $(READY)  ## read the book at the printed address; chapters run
 	$(MODEL) && $(BIN)/mkdocs serve
 site: | $(READY)  ## build the book into site/; any warning is an error
 	$(MODEL) && $(BIN)/mkdocs build --strict
+test: export OMP_NUM_THREADS := 1
 test: | $(READY)  ## all tests, first with the shapes of every array checked, then those of error messages
 	$(MODEL)
-	$(BIN)/pytest -m "not plain" --jaxtyping-packages=llmbook,beartype.beartype
+	$(BIN)/pytest -n 2 --dist loadfile -m "not plain" --jaxtyping-packages=llmbook,beartype.beartype
 	$(BIN)/pytest -m plain
 check: | $(READY)  ## format, lint and types
 	$(BIN)/ruff format --check && $(BIN)/ruff check && $(BIN)/mypy

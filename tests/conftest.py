@@ -22,11 +22,16 @@ T = TypeVar("T")
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole book, built strictly; what has been executed before is not executed again."""
+    return build_book(tmp_path_factory.mktemp("site"))
+
+
+def build_book(folder: Path, **settings: object) -> Path:
+    """Build the book into a folder, strictly; `settings` are those of `llmbook-weave`."""
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
 
-    folder = tmp_path_factory.mktemp("site")
     config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(folder), strict=True)
+    config.plugins["llmbook-weave"].config.update(settings)
     config.plugins.run_event("startup", command="build", dirty=False)
     try:
         build(config)

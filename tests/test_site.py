@@ -6,12 +6,15 @@ import re
 from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from mkdocs.exceptions import Abort
 
 from llmbook.weave.book import weave_book
 from tests.book import DOCS, ROOT, chapters, nav
+from tests.conftest import build_book
+from tests.weave.test_killed import LONG
 
 
 def test_pages_have_at_most_40_kb_of_compressed_html_on_average(site: Path) -> None:
@@ -50,6 +53,26 @@ def test_a_second_build_executes_nothing(site: Path) -> None:
     _, errors = weave_book(DOCS, sources, ROOT / ".cache/weave", report=executed.append)
     assert not errors
     assert executed == []
+
+
+@pytest.mark.skipif(not LONG, reason="executes the whole book: LLMBOOK_LONG=1 runs it")
+def test_two_cold_builds_of_one_state_are_the_same(site: Path, tmp_path: Path) -> None:
+    """Byte for byte, but for what is marked as volatile: pages, notebooks, search, inventory."""
+    fresh = build_book(tmp_path / "site", cache=str(tmp_path / "cache"))
+    names = {path.relative_to(site) for path in site.rglob("*") if path.is_file()}
+    assert names == {path.relative_to(fresh) for path in fresh.rglob("*") if path.is_file()}
+    assert [name for name in names if lasting(site / name) != lasting(fresh / name)] == []
+
+
+def lasting(path: Path) -> bytes:
+    """A file of the site without its volatile elements."""
+    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    if b" data-volatile" not in content:
+        return content
+    page = BeautifulSoup(content, "html.parser")
+    for element in page.select("[data-volatile]"):
+        element.decompose()
+    return page.encode()
 
 
 TINY = """

@@ -101,7 +101,9 @@ def test_block_equals_torch(norm_first: bool, batch_first: bool, masks: str) -> 
     assert_equal(TransformerBlock.from_torch(layer), layer, masks)
 
 
-@pytest.mark.parametrize("activation", ["gelu", F.relu, nn.ReLU(), nn.GELU()], ids=str)
+@pytest.mark.parametrize(
+    "activation", ["gelu", F.relu, nn.ReLU(), nn.GELU()], ids=["name", "function", "ReLU", "GELU"]
+)
 def test_epsilon_and_activation_carry_over(activation: Any) -> None:
     """A large layer-norm epsilon is not lost, and the activation may be a function or a module."""
     layer = torch_layer(layer_norm_eps=0.5, activation=activation)

@@ -120,13 +120,14 @@ BLOCKS = Blocks(DOCS)
 DRAWING = [
     {"width": 340, "svg": '<svg width="340"><defs><path id="a"/></defs><use href="#a"/></svg>'}
 ]
+SHOWN = {"drawings": DRAWING, "table": [["title", "<a>"], ["{b}", "1"]]}
 OUTPUTS = [
     [],
     [{"output_type": "stream", "name": "stdout", "text": "<b> @fig-1 \\1 {: .x }\n\n\ud83d\ude00"}],
     [{"output_type": "execute_result", "data": {"text/plain": "1"}, "metadata": {}}],
     [{"output_type": "display_data", "data": {"text/html": "<b>\n\n</b>"}, "metadata": {}}],
     [{"output_type": "display_data", "data": {"text/markdown": "# A\n"}, "metadata": {}}],
-    [{"output_type": "display_data", "data": {FIGURE: DRAWING}, "metadata": {}}],
+    [{"output_type": "display_data", "data": {FIGURE: SHOWN}, "metadata": {}}],
     [{"output_type": "error", "ename": "E", "evalue": "v", "traceback": ["t"]}],
 ]
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbook.weave.chapter import Chapter, Part, WeaveError
-from llmbook.weave.store import RESULTS, Sources, hash_of, load, prune, save, version_of
+from llmbook.weave.store import RESULTS, Sources, hash_of, load, prune, save, turn, version_of
 
 SETUP = "from llmbook.weave import kernel as _weave\n_weave.setup()\n"
 VERSIONED = ("numpy", "torch", "matplotlib", "ipykernel", "ipython")
@@ -131,9 +131,7 @@ def run(
 
     if not missing():
         return results
-    from filelock import FileLock
-
-    with FileLock(cache / "lock"):  # a second build waits, then finds the results
+    with turn(cache / "lock", report):  # a second build waits, then finds the results
         asyncio.run(_run_all(missing(), cache, jobs or os.cpu_count() or 1, report, done))
         prune(cache, KEPT)
     return results

@@ -18,7 +18,7 @@ from mkdocs.structure.pages import Page
 
 from llmbook.weave import labs
 from llmbook.weave.book import Woven, weave_book
-from llmbook.weave.store import NO_ROOM
+from llmbook.weave.store import NO_ROOM, turn
 
 log = get_plugin_logger("llmbook-weave")
 
@@ -60,11 +60,9 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
 
     def on_pre_build(self, *, config: MkDocsConfig) -> None:
         """Let no two builds write one site at a time."""
-        from filelock import FileLock
-
         if not self.serving:  # which has a folder of its own
             with contextlib.suppress(OSError):  # a store that is read-only may still have all
-                self.locked.enter_context(FileLock(self.cache / "site.lock"))
+                self.locked.enter_context(turn(self.cache / "site.lock", log.info))
 
     def on_post_build(self, *, config: MkDocsConfig) -> None:
         """Let the next one in."""

@@ -161,6 +161,9 @@ def _cell(
             shown.append(f"{PLAIN}{_unbroken(said)}{END}")
     piece = ""
     volatile = " data-volatile" if "volatile" in part.options else ""
+    if volatile:  # nor does anyone search for it
+        plain = '<div class="output"'
+        shown = [said.replace(plain, f"{plain} data-search-exclude", 1) for said in shown]
     if hide in {"output", "all"}:
         shown, drawings = [], []
     if hide not in {"input", "all"}:
@@ -217,15 +220,16 @@ def _figure(
         if max(drawing[0]["width"] for drawing in drawings) > 620 or len(drawings) > 1
         else ""
     )
+    volatile = " data-volatile" if "volatile" in part.options else ""
     return (
-        f'<figure class="figure{wide}" id="{label}" markdown="1">\n'
+        f'<figure class="figure{wide}" id="{label}"{volatile} markdown="1">\n'
         f'<div class="drawings">{"".join(panels)}</div>\n'
         f'<figcaption markdown="span">**[Figure {number}](#{label})** {caption}</figcaption>\n'
-        f"{_numbers([each['table'] for each in shown if each['table']])}</figure>\n\n"
+        "</figure>\n\n" + _numbers([each["table"] for each in shown if each["table"]], volatile)
     )
 
 
-def _numbers(tables: list[list[list[str]]]) -> str:
+def _numbers(tables: list[list[list[str]]], volatile: str) -> str:
     """What figures show, as tables to unfold: for readers who cannot see them, or want to copy."""
     if not tables:
         return ""
@@ -243,8 +247,8 @@ def _numbers(tables: list[list[list[str]]]) -> str:
             f"<tbody>{body}</tbody></table>"
         )
     return (
-        '<details class="numbers" data-search-exclude><summary>The numbers as a table</summary>'
-        f"{''.join(shown)}</details>\n"
+        f'<details class="numbers"{volatile} data-search-exclude>'
+        f"<summary>The numbers as a table</summary>{''.join(shown)}</details>\n\n"
     )
 
 

@@ -159,6 +159,18 @@ def load(path: Path, *fields: str) -> list[Any] | None:
     return found
 
 
+def turn(lock: Path, report: Callable[[str], None]) -> contextlib.AbstractContextManager[Any]:
+    """A lock that one build holds at a time, once it is held; who has to wait for it says so."""
+    from filelock import FileLock, Timeout
+
+    held = FileLock(lock)
+    try:
+        return held.acquire(timeout=1)
+    except Timeout:
+        report(f"waiting for another build to end, which holds {lock}")
+        return held.acquire()
+
+
 def prune(folder: Path, limit: int) -> None:
     """Leave a folder's `limit` last used results, and nothing of killed attempts to write one."""
     for part in folder.glob("*.part"):
