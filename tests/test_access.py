@@ -59,6 +59,7 @@ AXE = """() => axe.run({
   runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
 }).then(({violations}) => violations.flatMap(({id, nodes}) => nodes.map(
   node => id + ': ' + node.html.slice(0, 200) + ' ' + node.failureSummary)))"""
+EVERY = os.environ.get("LLMBOOK_EVERY_VIEW") == "1"
 VIEWS = [(1280, "light"), (390, "dark"), (390, "light"), (1280, "dark")]
 
 
@@ -76,8 +77,7 @@ def test_axe_finds_no_violation(browser: Any, address: str, number: int) -> None
     tab.evaluate("window.scrollTo(0, 0)")  # else the header lies over what is under it
     tab.evaluate(FIRST)
     tab.evaluate(Axe().axe_script)
-    every = os.environ.get("LLMBOOK_EVERY_VIEW") == "1"
-    for width, name in VIEWS if every else [VIEWS[number % len(VIEWS)]]:
+    for width, name in VIEWS if EVERY else [VIEWS[number % len(VIEWS)]]:
         tab.set_viewport_size({"width": width, "height": 900})
         choose(tab, name)
         violations = tab.evaluate(AXE)
@@ -189,9 +189,10 @@ def test_scripts_that_stand_in_a_page_are_refused(browser: Any, address: str) ->
     tab.close()
 
 
-@pytest.mark.parametrize(
-    "page", ["index.md", "transformer/self-attention.md", "models/architectures.md"]
-)
+SOME = ["index.md", "transformer/self-attention.md", "models/architectures.md"]
+
+
+@pytest.mark.parametrize("page", nav() if EVERY else SOME)
 def test_a_page_is_whole_without_script(browser: Any, address: str, page: str) -> None:
     """Text, figures, formulas, tables and folded answers are in the page itself."""
     context = browser(1280, "light").browser.new_context(java_script_enabled=False)
@@ -209,16 +210,7 @@ def test_a_page_is_whole_without_script(browser: Any, address: str, page: str) -
     with_script.close()
 
 
-LARGE = [
-    "index.md",
-    "transformer/self-attention.md",
-    "models/architectures.md",
-    "api/attention.md",
-    "glossary.md",
-]
-
-
-@pytest.mark.parametrize("page", LARGE)
+@pytest.mark.parametrize("page", nav() if EVERY else [*SOME, "api/attention.md", "glossary.md"])
 def test_text_of_twice_the_size_loses_nothing(browser: Any, address: str, page: str) -> None:
     """At 1280 px, as WCAG 1.4.4 asks: nothing is cut off, and the page does not scroll sideways."""
     tab, wrong = visit(browser, address, url(page), 1280, "light")
@@ -263,7 +255,7 @@ REACHABLE = """() => [...document.querySelectorAll('a[href], button, summary, in
   .map(e => e.outerHTML.slice(0, 120))"""
 
 
-@pytest.mark.parametrize("page", ["transformer/self-attention.md", "models/architectures.md"])
+@pytest.mark.parametrize("page", nav() if EVERY else SOME[1:])
 def test_the_keyboard_reaches_and_leaves_everything(browser: Any, address: str, page: str) -> None:
     """Tab goes once through all that can be used, always visibly, and out at the end."""
     tab, wrong = visit(browser, address, url(page), 1280, "light")
