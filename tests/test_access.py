@@ -291,8 +291,10 @@ def test_the_skip_link_details_and_scheme_work_by_keyboard(browser: Any, address
     assert summary.evaluate("e => e.parentElement.open")
     summary.press("Enter")
     assert not summary.evaluate("e => e.parentElement.open")
+    tab.wait_for_timeout(500)  # an eighth of a second after a jump, the theme closes the search
     tab.keyboard.press("/")
     assert tab.evaluate("document.activeElement.name") == "query"
+    tab.locator("#__search:checked").wait_for(state="attached")
     tab.keyboard.press("Escape")
     tab.locator("[name=query]:focus").wait_for(state="detached")
     tab.close()

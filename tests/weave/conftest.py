@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,6 +24,11 @@ plugins: [{{llmbook-weave: {{package: {package}}}}}]
 markdown_extensions: [md_in_html, attr_list]
 validation: {{links: {{not_found: warn, anchors: warn}}}}
 """
+
+
+def hear_interrupts() -> None:
+    """Where the tests run in the background, a shell has made them deaf to SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @dataclass
@@ -82,6 +88,7 @@ class TinyBook:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=hear_interrupts,
             )
 
     def kernels(self) -> list[int]:
