@@ -240,6 +240,7 @@ BAD = {
     "a mistyped option": ("```python hid=input\n1\n```\n", 3, "did you mean 'hide'?"),
     "an unknown listing": ('```python listing="llmbook.attention.sefl"\n```\n', 3, "'llmbook.attention.sefl' is not"),
     "a listing without a package": ('```python listing="nowhere.f"\n```\n', 3, "'nowhere.f' is not"),
+    "a listing from a folder": ('```python listing="llmbook.data.f"\n```\n', 3, "'llmbook.data.f' is not"),
     "a missing alt text": (FIGURE.format(options='caption="x"', colour="LIGHT['blue']"), 3, 'no alt="…"'),
     "a missing caption": (FIGURE.format(options='alt="x"', colour="LIGHT['blue']"), 3, 'no caption="…"'),
     "a colour of its own": (FIGURE.format(options=OPTIONS, colour="'#123456'"), 3, "#123456 is not in llmbook.palette"),

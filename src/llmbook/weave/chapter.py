@@ -160,7 +160,7 @@ def read_chapter(path: Path, blocks: frozenset[str] = frozenset()) -> Chapter:
 
     fences = [
         token
-        for token in MarkdownIt("commonmark").parse(body)
+        for token in MarkdownIt("commonmark").disable("inline").parse(body)
         if token.type == "fence" and token.level == 0 and token.map
     ]
     covered = {n for token in fences for n in range(token.map[0], token.map[1])}  # type: ignore[index]

@@ -8,6 +8,7 @@ there, and the versions of the libraries; prose is not in the key.
 import ast
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import re
@@ -55,7 +56,9 @@ def _imports(code: str, package: str) -> tuple[set[str], set[str]]:
     return inside, {name.split(".")[0] for name in roots}
 
 
-def key(chapter: Chapter, sources: Sources) -> str:
+def key(
+    chapter: Chapter, sources: Sources, version: Callable[[str], str | None] = version_of
+) -> str:
     """The name under which a chapter's result is stored."""
     cells = [(part.kind, part.text, part.options.get("raises-exception")) for part in chapter.cells]
     modules = {f"{sources.package}.weave.kernel", f"{sources.package}.weave.figures"}
@@ -70,7 +73,7 @@ def key(chapter: Chapter, sources: Sources) -> str:
         for text in re.findall(r"[\"']([\w./-]+\.\w+)[\"']", part.text):
             if os.path.isfile(file := chapter.path.parent / text):  # noqa: PTH113 (never raises)
                 files[text] = hash_of(file.read_bytes())
-    versions = {name: version_of(name) for name in sorted({*VERSIONED, *roots})}
+    versions = {name: version(name) for name in sorted({*VERSIONED, *roots})}
     state = sources.state(sources.closure(modules))
     return hash_of(json.dumps([cells, state, files, versions, sys.version_info[:3]]))
 
@@ -102,12 +105,12 @@ def run(
     if not todo:
         return {}
 
-    def place(chapter: Chapter, sources: Sources) -> Path:
-        return cache / f"{key(chapter, sources)}.json"
+    def place(chapter: Chapter, *state: Any) -> Path:
+        return cache / f"{key(chapter, *state)}.json"
 
     try:
-        sources = Sources(package, cache)
-        paths = {chapter.path: place(chapter, sources) for chapter in todo}
+        state = Sources(package, cache), functools.cache(version_of)
+        paths = {chapter.path: place(chapter, *state) for chapter in todo}
     except SyntaxError as error:
         message = f"{error.msg}: no cell runs until this module is mended"
         failed = WeaveError(Path(str(error.filename)), error.lineno or 1, message)

@@ -6,6 +6,8 @@ import re
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from llmbook.weave.chapter import Chapter, Part, WeaveError
@@ -257,10 +259,12 @@ def _listing(chapter: Chapter, part: Part) -> tuple[str, str]:
 
     name = part.options["listing"]
     try:
-        found = griffe.load(name.split(".")[0], submodules=True)[name.partition(".")[2]]
-        source = textwrap.dedent("".join(found.lines and [line + "\n" for line in found.lines]))
-        source = _without_docstring(source)
-    except (KeyError, ValueError, ImportError, SyntaxError, griffe.GriffeError):
+        file, rest = _module(name)
+        text = file.read_text(encoding="utf-8")
+        found = griffe.visit(file.stem, file, text)[rest]
+        lines = text.split("\n")[found.lineno - 1 : found.endlineno]
+        source = _without_docstring(textwrap.dedent("".join(f"{line}\n" for line in lines)))
+    except (KeyError, ValueError, ImportError, OSError, SyntaxError, griffe.GriffeError):
         raise WeaveError(
             chapter.path, part.line, f"listing: {name!r} is not in the package"
         ) from None
@@ -269,6 +273,21 @@ def _listing(chapter: Chapter, part: Part) -> tuple[str, str]:
         f'<div class="listing" markdown="1">\n{bar}\n\n```python\n{source}```\n\n</div>\n\n',
         source,
     )
+
+
+def _module(name: str) -> tuple[Path, list[str]]:
+    """The file of the module that an object is in, and the object's name there.
+
+    Nothing is imported and no other module is read: griffe would load the whole package.
+    """
+    package, *rest = name.split(".")
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError(package)
+    place = Path(spec.submodule_search_locations[0])
+    while rest and ((place / rest[0]).is_dir() or (place / f"{rest[0]}.py").is_file()):
+        place /= rest.pop(0)
+    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py"), rest
 
 
 def _without_docstring(source: str) -> str:
