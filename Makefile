@@ -18,6 +18,7 @@ test: | $(READY)  ## all tests, first with the shapes of every array checked, th
 check: | $(READY)  ## format, lint and types
 	$(BIN)/ruff format --check && $(BIN)/ruff check && $(BIN)/mypy
 bench: | $(READY)  ## speed, as ratios measured side by side
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[bench]" -c constraints.txt
 	$(BIN)/pytest tests/benchmarks --benchmark-enable --benchmark-only
 mutants: | $(READY)  ## put classical mistakes into the code, and show which test catches each
 	$(BIN)/python -m tests.mutants

@@ -1,5 +1,6 @@
 """Executing and weaving: what runs again and what does not, and what a page then shows."""
 
+import cProfile
 import json
 import re
 import sys
@@ -217,6 +218,24 @@ def test_a_page_lists_the_seeds_of_all_in_reading_order(make_book: MakeBook) -> 
     )
     assert "| [First](a.md) | 2, 12 |\n| [Second](b.md) | 3 |\n" in book.page("seeds.md")
     assert "Third" not in book.page("seeds.md")
+
+
+def test_a_chapter_costs_the_same_in_a_long_book(make_book: MakeBook) -> None:
+    """Counted in calls, which are the same on every machine: `make bench` takes the time."""
+    text = "# Chapter\n\nText `{python} 6 * 7`.\n\n```python\n40 + 2\n```\n"
+    book, calls = make_book(), []
+    book.write("c000.md", text)
+    book.weave()  # one result, which is the others' too
+    for first, last in ((1, 10), (10, 105), (105, 200)):
+        for number in range(first, last):
+            book.write(f"c{number:03}.md", text)
+        book.weave()
+        with cProfile.Profile() as profile:
+            _, errors = book.weave()
+        assert (errors, book.executed) == ([], [])
+        calls.append(sum(entry.callcount for entry in profile.getstats()))
+    few, some, many = calls
+    assert many - some == pytest.approx(some - few, rel=0.01)
 
 
 def test_a_listing_shows_the_source_without_its_docstring(make_book: MakeBook) -> None:

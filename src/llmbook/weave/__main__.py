@@ -41,8 +41,8 @@ def _write(docs: Path, out: Path, files: Iterable[str], woven: dict[str, Woven])
     """Write pages, notebooks and copies of other files, and remove what an earlier run wrote."""
     copies = {file: docs / file for file in files}
     for uri, page in woven.items():
-        if page.notebook:
-            copies[str(Path(uri).with_suffix(".ipynb"))] = page.notebook
+        for notebook in filter(None, (page.notebook, page.empty)):
+            copies[Path(uri).with_name(notebook.name).as_posix()] = notebook
     pages = {uri: page.markdown for uri, page in woven.items() if uri.endswith(".md")}
     written = out / ".woven"
     for name in written.read_text(encoding="utf-8").splitlines() if written.exists() else []:

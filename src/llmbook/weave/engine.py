@@ -6,7 +6,6 @@ there, and the versions of the libraries; prose is not in the key.
 """
 
 import ast
-import asyncio
 import contextlib
 import functools
 import json
@@ -134,6 +133,8 @@ def run(
 
     if not missing():
         return results
+    import asyncio  # only when something is executed, as what else takes long to import
+
     with turn(cache / "lock", report):  # a second build waits, then finds the results
         asyncio.run(_run_all(missing(), cache, jobs or os.cpu_count() or 1, report, done))
         prune(cache, KEPT)
@@ -147,6 +148,8 @@ async def _run_all(
     report: Callable[[str], None],
     done: Callable[[Chapter, Result | WeaveError], None],
 ) -> None:
+    import asyncio
+
     from tqdm import tqdm
 
     bar = tqdm(total=len(chapters), desc="executing chapters", disable=not sys.stderr.isatty())
