@@ -12,13 +12,9 @@ from mkdocs.config import load_config
 from mkdocs.exceptions import Abort
 
 from llmbook.weave.book import weave_book
-<<<<<<< HEAD
-from tests.book import DOCS, ROOT, chapters, nav
+from tests.book import DOCS, PARTS, ROOT, chapters, nav
 from tests.conftest import build_book
 from tests.weave.test_killed import LONG
-=======
-from tests.book import DOCS, PARTS, ROOT, chapters, nav
->>>>>>> 721ed1a (Time builds against plain MkDocs, mkdocs-jupyter and Sphinx, and hold every chapter to its weight)
 
 
 def test_pages_have_at_most_30_kb_of_compressed_html_on_average(site: Path) -> None:
