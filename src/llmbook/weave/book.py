@@ -89,19 +89,17 @@ def weave_book(
             for file, text in ((path, notebook), (empty, empty_notebook(notebook))):
                 if not file.exists() or file.read_text(encoding="utf-8") != text:
                     write_atomically(file, text)
-        woven[uri] = Woven(markdown, _page_facts(chapter, result, path), path, empty)
+        woven[uri] = Woven(markdown, _page_facts(uri, chapter, result), path, empty)
     return woven, errors
 
 
-def _page_facts(
-    chapter: Chapter, result: Result | WeaveError | None, notebook: Path | None
-) -> dict[str, Any]:
+def _page_facts(uri: str, chapter: Chapter, result: Result | WeaveError | None) -> dict[str, Any]:
     """The chapter's front matter, with what the page shows at its head and foot."""
     meta = dict(chapter.meta)
     if "part" in meta:
         meta["minutes"] = reading_minutes(chapter.text)
-    if notebook:
-        meta["notebook"] = notebook.name
+    if chapter.cells:
+        meta["notebook"] = Path(uri).with_suffix(".ipynb").as_posix()
         meta["cells"] = sum(part.kind == "cell" for part in chapter.cells)
     if isinstance(result, Result):
         meta["seconds"] = round(result.seconds, 1)
