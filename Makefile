@@ -5,7 +5,7 @@ READY := .venv/ready
 MODEL := $(BIN)/python -m llmbook.pretrained
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: serve site test check bench mutants reproduce clean
+.PHONY: serve site test check bench mutants links reproduce clean
 serve: | address $(READY)  ## read the book at the printed address; chapters run again when they change
 	$(MODEL) && $(BIN)/mkdocs serve
 site: | $(READY)  ## build the book into site/; any warning is an error
@@ -22,6 +22,8 @@ bench: | $(READY)  ## speed, as ratios measured side by side
 	$(BIN)/pytest tests/benchmarks --benchmark-enable --benchmark-only
 mutants: | $(READY)  ## put classical mistakes into the code, and show which test catches each
 	$(BIN)/python -m tests.mutants
+links: site  ## record what the site links to elsewhere; `python -m tests.links visit` visits it, as does a weekly job
+	$(BIN)/python -m tests.links record site
 reproduce: | $(READY)  ## execute the book afresh, and say which numbers moved from the published ones (or from PUBLISHED=site)
 	$(MODEL) && $(BIN)/python -m llmbook.weave.reproduce $(PUBLISHED)
 clean:  ## forget results and the built site; the environment stays

@@ -121,12 +121,15 @@ print("<", x)
 """
 
 
-def test_a_lab_page_has_the_markup_of_a_chapter(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "site", ["", "site_url: https://example.org/tiny/\n"], ids=["", "site_url"]
+)
+def test_a_lab_page_has_the_markup_of_a_chapter(tmp_path: Path, site: str) -> None:
     """Cells, folded solutions and formulas; nothing inlined, nothing fetched from elsewhere."""
     (tmp_path / "docs/labs").mkdir(parents=True)
     (tmp_path / "docs/labs/one-lab.py").write_text(LAB, encoding="utf-8")
     jupyter = "[llmbook-weave, {mkdocs-jupyter: {include: ['labs/*'], execute: false, ignore: ['*-empty.ipynb']}}]"
-    build_tiny(tmp_path, "# Home\n", config=TINY.replace("[llmbook-weave]", jupyter))
+    build_tiny(tmp_path, "# Home\n", config=site + TINY.replace("[llmbook-weave]", jupyter))
     page = (tmp_path / "site/labs/one-lab/index.html").read_text(encoding="utf-8")
     lab = page[page.index("<h1") : page.index("ZeroDivisionError") + 60]
     assert '<details class="solution"><summary>Solution</summary><div class="cell">' in lab

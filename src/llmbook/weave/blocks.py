@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import yaml
 
@@ -234,6 +235,46 @@ class Blocks:
 
         keys = "|".join(map(re.escape, self._cited))
         return re.sub(rf"\[([^\]]+)\]\[({keys})\](?!{{)", attributes, text) if keys else text
+
+    def links(self, page: Path, text: str) -> str:
+        """A page's prose for its notebook, which lies elsewhere: links lead to the site.
+
+        They do so if `site_url` is set in `mkdocs.yml`; citations and names of the package are
+        links there too.
+        """
+        site = site_address(self.docs)
+        if not site:
+            return text
+        source = f"{site}{page.relative_to(self.docs).as_posix()}"
+
+        def reference(found: re.Match[str]) -> str:
+            module = found[1].split(".")[1:2]
+            if found[1] in self._cited:
+                page = "references"
+            elif module and (self.docs / f"api/{module[0]}.md").exists():
+                page = f"api/{module[0]}"
+            else:
+                return found[0]
+            return f"]({site}{page}/#{found[1]})"
+
+        text = re.sub(r"\]\[([\w.]+)\]", reference, text)
+        linked = r"\]\(((?:[\w./-]+\.(?:md|ipynb))?(?:#[\w.-]+)?)\)"
+        text = re.sub(linked, lambda m: f"]({_address(urljoin(source, m[1]))})", text)
+        attribute = r'( (?:href|src)=")([^"]+)'
+        return re.sub(attribute, lambda m: m[1] + urljoin(_address(source), m[2]), text)
+
+
+def _address(source: str) -> str:
+    """Where a site has the page made of a file: `a/b.md#c` at `a/b/#c`, `a/index.md` at `a/`."""
+    name = r"/(?:index|([\w-]+))\.(?:md|py|ipynb)(?=#|$)"
+    return re.sub(name, lambda m: f"/{m[1]}/" if m[1] else "/", source)
+
+
+def site_address(docs: Path) -> str:
+    """Where the book of this folder is published: `site_url` of the `mkdocs.yml` beside it."""
+    site = docs.parent / "mkdocs.yml"
+    found = re.search(r"(?m)^site_url: *(\S+)", site.read_text("utf-8")) if site.exists() else None
+    return found[1].rstrip("/") + "/" if found else ""
 
 
 def reading_order(docs: Path, sources: Iterable[str]) -> list[str]:

@@ -57,7 +57,7 @@ def weave_book(
         OSError: If the cache or the chapters cannot be written or read for want of room or right.
     """
     blocks = Blocks(docs)
-    book = Book(blocks.functions, (blocks.cite,))
+    book = Book(blocks.functions, (blocks.cite,), blocks.links)
     errors = blocks.errors()
     woven: dict[str, Woven] = {}
 

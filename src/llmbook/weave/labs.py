@@ -56,11 +56,18 @@ def empty_notebook(notebook: str) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
-def page(content: str) -> str:
+def page(content: str, site: str = "") -> str:
     """What mkdocs-jupyter made of a lab, in the markup of a chapter.
 
     JupyterLab's styles and scripts, prompts and second copies of the code go; formulas are set;
     a cell tagged `solution` is folded.
+
+    Args:
+        content: The page's HTML.
+        site: Where the book is published: there the notebook's links lead, but not the page's.
+
+    Returns:
+        The content of the page.
     """
     from bs4 import BeautifulSoup
 
@@ -84,7 +91,10 @@ def page(content: str) -> str:
         if "celltag_solution" in _classes(cell):
             piece = f'<details class="solution"><summary>Solution</summary>{piece}</details>'
         out.append(piece)
-    linked = re.sub(r'href="(\.\./[^"#]+)\.md', r'href="../\1/', "\n".join(out))
+    made = "\n".join(out)
+    if site:
+        return made.replace(f'href="{site}', 'href="../../')
+    linked = re.sub(r'href="(\.\./[^"#]+)\.md', r'href="../\1/', made)
     return linked.replace("/index/", "/")
 
 

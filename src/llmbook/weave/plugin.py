@@ -17,6 +17,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 from llmbook.weave import labs
+from llmbook.weave.blocks import site_address
 from llmbook.weave.book import Woven, weave_book
 from llmbook.weave.store import NO_ROOM, turn
 
@@ -115,7 +116,8 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
 
     def on_page_content(self, html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
         """Give a lab page the markup of a chapter; report what could not be set."""
-        html = labs.page(html) if page.file.src_uri.endswith(".ipynb") else html
+        if page.file.src_uri.endswith(".ipynb"):
+            html = labs.page(html, site_address(Path(config.docs_dir)))
         for source, why in re.findall(
             r'<code class="output error" data-broken="(.*?)">(.*?)<', html
         ):

@@ -25,11 +25,13 @@ class Book:
     Attributes:
         blocks: Renders the fence of that name, such as `correction`.
         filters: Applied to each chapter's woven text, last.
+        links: Given a page's file and prose, lets its links lead to the site: for its notebook.
         figures: How many figures each part of the book has had so far.
     """
 
     blocks: Mapping[str, Block] = field(default_factory=dict)
     filters: tuple[Callable[[str], str], ...] = ()
+    links: Callable[[Path, str], str] = lambda page, text: text
     figures: dict[Any, int] = field(default_factory=dict)
 
 
@@ -58,7 +60,8 @@ def weave(chapter: Chapter, result: Result | WeaveError | None, book: Book) -> t
 
     def flush() -> None:
         if joined := "".join(prose).strip("\n"):
-            cells.append({"cell_type": "markdown", "metadata": {}, "source": joined})
+            linked = book.links(chapter.path, joined)
+            cells.append({"cell_type": "markdown", "metadata": {}, "source": linked})
         prose.clear()
 
     def is_here(part: Part) -> bool:
