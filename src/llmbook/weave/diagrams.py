@@ -53,5 +53,6 @@ def fence(source: str, language: str, css_class: str, options: Any, md: Any, **_
     return (
         '<figure class="diagram"><div class="mermaid" role="region" tabindex="0" '
         f'aria-label="{label}" data-search-exclude>{svg}</div>{listed}'
-        f'<template class="mermaid-source">{html.escape(source)}</template></figure>'
+        f'<template class="mermaid-source" data-search-exclude>{html.escape(source)}</template>'
+        "</figure>"
     )

@@ -1,0 +1,146 @@
+"""The search as a reader uses it: terms, names and captions are found, and never the inside of a drawing."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests import test_browser
+from tests.book import DOCS
+
+if TYPE_CHECKING:
+    from bs4 import BeautifulSoup
+
+pytestmark = pytest.mark.browser
+address, browser = test_browser.address, test_browser.browser  # fixtures
+RESULTS = """() => [...document.querySelectorAll('.md-search-result__list > li')].map(
+  result => [...result.querySelectorAll('a')].map(a => a.href))"""
+DRAWN = "svg, .mermaid, .mermaid-source, details.numbers"
+Ask = Callable[[str], list[list[str]]]
+
+
+@pytest.fixture(scope="module")
+def ask(browser: Any, address: str) -> Iterator[Ask]:
+    """Types into the search of a page, and reads the first ten results: the links of each."""
+    tab = browser(1280, "light").new_page()
+    tab.goto(address + "transformer/block/")
+    tab.keyboard.press("/")
+    box = tab.locator(".md-search__input")
+
+    def type_and_read(query: str) -> list[list[str]]:
+        for text, said in (("", r"^Type to start"), (query, r"matching|^No ")):
+            box.fill(text)
+            box.press("End")  # the search listens to keys
+            state = tab.locator(".md-search-result__meta", has_text=re.compile(said))
+            state.wait_for(state="attached")
+        results = tab.evaluate(RESULTS)
+        found = [[re.sub(r"\?[^#]*", "", a.removeprefix(address)) for a in r] for r in results]
+        assert len(found) <= 10
+        return found
+
+    yield type_and_read
+    tab.close()
+
+
+@pytest.fixture(scope="module")
+def parsed(site: Path) -> "dict[str, BeautifulSoup]":
+    """The content of every page, by its address within the site."""
+    from bs4 import BeautifulSoup
+
+    return {
+        page.relative_to(site).as_posix().removesuffix("index.html"): BeautifulSoup(
+            page.read_text(encoding="utf-8"), "html.parser"
+        ).select_one("article")
+        for page in sorted(site.rglob("index.html"))
+    }
+
+
+def test_every_term_of_the_glossary_is_found(ask: Ask) -> None:
+    """The entry itself is among the results, not only its page."""
+    terms = re.findall(r"(?m)^## (.+?) \{ #([\w-]+) \}$", (DOCS / "glossary.md").read_text("utf-8"))
+    assert len(terms) > 70
+    missing = [
+        term
+        for term, name in terms
+        if not any(f"glossary/#{name}" in links for links in ask(re.sub(r" \(.*\)", "", term)))
+    ]
+    assert not missing
+
+
+def test_a_function_is_found_in_every_module(ask: Ask, parsed: "dict[str, BeautifulSoup]") -> None:
+    """By its name among the results, by its whole name among the first three; else the module's first class."""
+    modules = 0
+    for page, content in parsed.items():
+        for kind in ("function", "class"):
+            names = [heading["id"] for heading in content.select(f".doc-{kind} > .doc-heading[id]")]
+            if names := [name for name in names if not name.split(".")[-2][0].isupper()]:
+                place = f"{page}#{names[0]}"
+                assert any(place in links for links in ask(names[0].split(".")[-1])), place
+                assert any(place in links for links in ask(names[0])[:3]), place
+                modules += 1
+                break
+    assert modules == len([*(DOCS / "api").glob("*.md")]) - 1  # all but the list of them
+
+
+def test_every_caption_is_found(ask: Ask, parsed: "dict[str, BeautifulSoup]") -> None:
+    """By its first six words, in quotes."""
+    captions = 0
+    for page, content in parsed.items():
+        for caption in content.select("figcaption"):
+            words = re.sub(r"^Figure [\d.]+ ", "", " ".join(caption.text.split())).split()
+            found = ask(f'"{" ".join(words[:6])}"')
+            assert any(link.partition("#")[0] == page for links in found for link in links), words
+            captions += 1
+    assert captions > 40
+
+
+def words(*texts: str) -> set[str]:
+    """The words of three letters and more."""
+    return {word for text in texts for word in re.findall(r"[^\W\d_]{3,}", text)}
+
+
+def only_drawn(content: "BeautifulSoup") -> set[str]:
+    """The words of a page that stand in drawings, their names and their tables, and nowhere else."""
+    from bs4 import BeautifulSoup
+
+    content = BeautifulSoup(str(content), "html.parser")
+    drawn: set[str] = set()
+    for drawing in content.select(DRAWN):
+        named = (
+            e.get(name, "")
+            for e in [drawing, *drawing.select("*")]
+            for name in ("aria-label", "alt")
+        )
+        drawn |= words(" ".join(drawing.stripped_strings), *named)
+    for image in content.select("img"):
+        drawn |= words(image.get("alt", ""))
+    for drawing in content.select(DRAWN):
+        drawing.extract()
+    return drawn - words(content.get_text(" "))
+
+
+def test_the_inside_of_a_drawing_is_not_found(
+    ask: Ask, site: Path, parsed: "dict[str, BeautifulSoup]"
+) -> None:
+    """Neither does the index have a word that a page only draws, nor does a reader find the page by it."""
+    indexed: dict[str, set[str]] = defaultdict(set)
+    for entry in json.loads((site / "search/search_index.json").read_text("utf-8"))["docs"]:
+        text = re.sub(r"<[^>]*>", " ", f"{entry['title']} {entry['text']}")
+        indexed[entry["location"].partition("#")[0]] |= words(text)
+    drawn = {page: only_drawn(content) for page, content in parsed.items()}
+    assert sum(len(found) for found in drawn.values()) > 300
+    assert {
+        page: found & indexed[page] for page, found in drawn.items() if found & indexed[page]
+    } == {}
+    everywhere = {word.lower() for found in indexed.values() for word in found}
+    nowhere = [
+        word
+        for word in sorted(set.union(*drawn.values()))
+        if not any(other.startswith(word.lower()) for other in everywhere)
+    ]
+    assert len(nowhere) > 20
+    assert {word: found for word in nowhere if (found := ask(word))} == {}
