@@ -1,0 +1,113 @@
+"""Tomorrow: Zensical, which follows Material, builds the woven Markdown from the same `mkdocs.yml`."""
+
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
+
+import pytest
+
+from llmbook.weave.__main__ import main
+from tests.book import DOCS, ROOT
+
+if TYPE_CHECKING:
+    from bs4 import BeautifulSoup, Tag
+
+
+@pytest.fixture(scope="module")
+def zensical(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The book as Zensical builds it: no plugin of MkDocs, and one word of the settings changed."""
+    root = tmp_path_factory.mktemp("zensical")
+    assert main([str(DOCS), "-o", str(root / "docs"), "--cache", str(ROOT / ".cache/weave")]) == 0
+    settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert settings.count("!relative $docs_dir") == 1
+    settings = settings.replace("!relative $docs_dir", "docs")  # a tag of MkDocs’ own
+    (root / "mkdocs.yml").write_text(settings, encoding="utf-8")
+    command = [sys.executable, "-m", "zensical", "build", "--strict"]
+    built = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", timeout=900)
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert "Traceback" not in built.stderr
+    return root / "site"
+
+
+def text(element: "Tag") -> str:
+    """What is read, however it is broken into lines."""
+    return " ".join(element.get_text().split())
+
+
+def markup(element: "Tag") -> str:
+    """All of it, but for the mark that Zensical takes out once it has heeded it."""
+    return str(element).replace(' data-search-exclude=""', "")
+
+
+SAME: dict[str, tuple[str, Any]] = {
+    "headings": ("h1, h2, h3, h4, h5, h6", lambda e: (e.name, e.get("id"), text(e))),
+    "ids": ("[id]:not(#__skip)", lambda e: e["id"]),
+    "paragraphs": ("p", text),
+    "cells": (".cell", text),
+    "outputs": (".output", markup),
+    "listings": (".listing", text),
+    "figures": ("figure", lambda e: (e.get("id"), text(e))),
+    "drawings": ("figure svg", markup),
+    "captions": ("figcaption", markup),
+    "formulas": (".formula", markup),
+    "tables": ("table:not(.highlighttable)", text),
+    "admonitions": (".admonition", text),
+    "details": ("details:not(.mkdocstrings-source)", text),
+    "values": (".value", markup),
+    "citations": (".cite", markup),
+    "abbreviations": ("abbr", markup),
+    "objects": (".doc-object, .doc-signature", text),
+    "heads and costs": (".kicker, .question, .facts, .cost", text),
+}
+
+
+def test_every_page_has_all_that_it_has_today(site: Path, zensical: Path) -> None:
+    """Headings, cells, outputs, figures, formulas, tables and the rest: the same on every page, but for labs."""
+    from bs4 import BeautifulSoup
+
+    pages = {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
+    there = {path.relative_to(zensical).as_posix() for path in zensical.rglob("*.html")}
+    assert {page for page in pages ^ there if not page.startswith("labs/")} == set()
+    seen: Counter[str] = Counter()
+    wrong = []
+    for page in sorted(pages & there):
+        today, tomorrow = (
+            BeautifulSoup((root / page).read_text(encoding="utf-8"), "html.parser").article
+            for root in (site, zensical)
+        )
+        kinds = {
+            **SAME,
+            "links": ("a[href]", lambda e, page=page: (urljoin(f"x:/{page}", e["href"]), text(e))),
+        }
+        for kind, (selector, key) in kinds.items():
+            old, new = ([key(e) for e in article.select(selector)] for article in (today, tomorrow))
+            seen[kind] += len(old)
+            if old != new:
+                wrong.append(
+                    (
+                        page,
+                        kind,
+                        [*(Counter(old) - Counter(new))][:2],
+                        [*(Counter(new) - Counter(old))][:2],
+                    )
+                )
+    assert not wrong, f"{len(wrong)}: {wrong[:8]}"
+    assert all(seen[kind] for kind in SAME), seen
+    assert seen["cells"] > 200
+    assert seen["formulas"] > 400
+
+
+def test_the_search_has_the_same_sections(site: Path, zensical: Path) -> None:
+    """Each heading with its title and place; again but for labs."""
+    today = json.loads((site / "search/search_index.json").read_text("utf-8"))["docs"]
+    tomorrow = json.loads((zensical / "search.json").read_text("utf-8"))["items"]
+    places = [
+        {(entry["location"], re.sub(r"<[^>]*>", "", entry["title"])) for entry in entries}
+        for entries in (today, tomorrow)
+    ]
+    assert {entry for entry in places[0] ^ places[1] if not entry[0].startswith("labs/")} == set()
