@@ -92,7 +92,7 @@ def visit(browser: Any, address: str, page: str, width: int, scheme: str) -> tup
         lambda m: wrong.append(f"console: {m.text}") if m.type in {"error", "warning"} else None,
     )
     tab.on("pageerror", lambda error: wrong.append(f"script: {error}"))
-    tab.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
+    tab.on("requestfailed", lambda r: wrong.append(f"failed: {r.url} {r.failure}"))
     tab.on("response", lambda r: wrong.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
     tab.on(
         "request",
