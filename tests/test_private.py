@@ -44,7 +44,7 @@ def test_no_module_uses_a_private_name_of_mkdocs() -> None:
 
 
 def test_templates_use_no_private_name() -> None:
-    """Nor do they reach into the objects of MkDocs beyond those names that it documents for themes."""
+    """No object that they are given is asked for an underscored name."""
     for template in (DOCS / "overrides").rglob("*.html"):
         code = " ".join(re.findall(r"\{[{%].*?[%}]\}", template.read_text("utf-8"), re.S))
         assert not re.search(r"\.\s*_\w", code), template

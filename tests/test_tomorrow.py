@@ -13,10 +13,14 @@ from urllib.parse import urljoin
 import pytest
 
 from llmbook.weave.__main__ import main
+from tests import test_browser
 from tests.book import DOCS, ROOT
+from tests.test_browser import choose, serving, visit
 
 if TYPE_CHECKING:
     from bs4 import Tag
+
+address, browser = test_browser.address, test_browser.browser  # fixtures
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +120,25 @@ def test_the_search_has_the_same_sections(site: Path, zensical: Path) -> None:
         for entries in (today, tomorrow)
     ]
     assert {entry for entry in places[0] ^ places[1] if not entry[0].startswith("labs/")} == set()
+
+
+@pytest.mark.browser
+def test_its_pages_work_with_the_books_own_script(zensical: Path, browser: Any) -> None:
+    """No error, nothing from elsewhere; a scheme is remembered, a table sorted, a word found."""
+    with serving(zensical) as where:
+        for page in ("", "transformer/self-attention/", "api/attention/", "models/architectures/"):
+            for width, scheme in ((1280, "light"), (390, "dark")):
+                tab, wrong = visit(browser, where, page, width, scheme)
+                tab.close()
+                assert not wrong, (page, width)
+        tab, wrong = visit(browser, where, "models/architectures/", 1280, "light")
+        choose(tab, "dark")
+        tab.reload()
+        assert tab.evaluate("document.body.dataset.mdColorScheme") == "slate"
+        tab.locator(".sortable th button").nth(1).click()
+        assert tab.locator(".sortable th").nth(1).get_attribute("aria-sort") == "ascending"
+        tab.keyboard.press("/")
+        tab.keyboard.type("sinusoidal")
+        tab.get_by_text("shift_matrix").first.wait_for()
+        tab.close()
+        assert not wrong
