@@ -1,6 +1,7 @@
 """`llmbook.processes`: training goes on as if nothing had happened, and two are like one."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,9 @@ def work(rank: int, folder: str) -> None:
         assert hasattr(local, "to_local") is way.startswith("fsdp")  # else it is not in parts
     (Path(folder) / f"{rank}.json").write_text(json.dumps(results))
     dist.destroy_process_group()
+    # gloo's threads outlive their group here; one that lets go of a tensor while Python is being
+    # taken down aborts the process: https://github.com/pytorch/pytorch/issues/190489
+    os._exit(0)
 
 
 @pytest.fixture(scope="module")
