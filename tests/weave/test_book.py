@@ -201,7 +201,7 @@ def test_the_notebook_holds_prose_code_and_outputs(make_book: MakeBook) -> None:
     assert not errors
     notebook = nbformat.read(woven["a.md"].notebook, as_version=4)
     nbformat.validate(notebook)
-    assert [cell.cell_type for cell in notebook.cells] == ["markdown", "code"]
+    assert [cell.cell_type for cell in notebook.cells] == ["markdown", "code", "markdown"]
     assert notebook.cells[0].source == "# A\n\nIt is 6."
     data = notebook.cells[1].outputs[0].data
     assert data["image/svg+xml"].startswith("<?xml")

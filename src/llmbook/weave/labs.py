@@ -1,7 +1,6 @@
 """Labs: exercises as notebooks, and how their pages get the look of the chapters."""
 
 import html
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -43,17 +42,6 @@ def read_lab(path: Path, blocks: frozenset[str] = frozenset()) -> Chapter:
             raise WeaveError(path, line, f'tags must be written tags=["…"], got {tags!r}')
         parts.append(Part(kind, cell.source + "\n", line, dict.fromkeys(tags, True)))
     return Chapter(path, {}, parts, text)
-
-
-def empty_notebook(notebook: str) -> str:
-    """A notebook to work in: no outputs, and no cell tagged `solution`."""
-    content = json.loads(notebook)
-    content["cells"] = [
-        {**cell, "outputs": []} if cell["cell_type"] == "code" else cell
-        for cell in content["cells"]
-        if "solution" not in cell["metadata"].get("tags", [])
-    ]
-    return json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def page(content: str, site: str = "") -> str:

@@ -1,18 +1,17 @@
 """Put outputs back into the text: plain Markdown for the page, a notebook for the download."""
 
 import html
-import json
 import re
-import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from llmbook.weave.chapter import Chapter, Part, WeaveError
 from llmbook.weave.engine import Result
 from llmbook.weave.kernel import FIGURE
+from llmbook.weave.listing import listing
+from llmbook.weave.notebook import code_cell, markdown_cell, notebook
 
 Block = Callable[[str], str]
 PLAIN, END = '\n<div class="output"><pre tabindex="0">', "</pre></div>\n"
@@ -61,7 +60,7 @@ def weave(chapter: Chapter, result: Result | WeaveError | None, book: Book) -> t
     def flush() -> None:
         if joined := "".join(prose).strip("\n"):
             linked = book.links(chapter.path, joined)
-            cells.append({"cell_type": "markdown", "metadata": {}, "source": linked})
+            cells.append(markdown_cell(linked))
         prose.clear()
 
     def is_here(part: Part) -> bool:
@@ -87,15 +86,18 @@ def weave(chapter: Chapter, result: Result | WeaveError | None, book: Book) -> t
                 raise WeaveError(chapter.path, part.line, str(error.args[0])) from None
             prose.append(piece)
         elif part.kind == "listing":
-            piece, source = _listing(chapter, part)
+            piece, source = listing(chapter, part)
             prose.append(f"```py\n{source}```\n")
         else:
+            before = len(numbers)
             if failed and is_here(part):
                 piece = _code(part) + failure(failed)
             else:
                 piece = _cell(chapter, part, mine or [], book, numbers)
             flush()
-            cells.append(_notebook_cell(part, mine or []))
+            cells.append(code_cell(part, mine or []))
+            if len(numbers) > before:  # it shows a figure
+                prose.append(f"**Figure {[*numbers.values()][-1]}** {part.options['caption']}\n\n")
         text.append(piece)
     flush()
 
@@ -109,16 +111,7 @@ def weave(chapter: Chapter, result: Result | WeaveError | None, book: Book) -> t
         woven = re.sub(rf"(?<![\w`])@{name}(?![\w-])", f"[Figure {numbers[name]}](#{name})", woven)
     for apply in book.filters:
         woven = apply(woven)
-    for index, cell in enumerate(cells):
-        cell["id"] = f"cell-{index}"
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    notebook = {
-        "cells": cells,
-        "metadata": {"kernelspec": kernel},
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
-    return woven, json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    return woven, notebook(cells, numbers)
 
 
 def _code(part: Part) -> str:
@@ -255,75 +248,3 @@ def _numbers(tables: list[list[list[str]]], volatile: str) -> str:
         f'<details class="numbers"{volatile} data-search-exclude>'
         f"<summary>The numbers as a table</summary>{''.join(shown)}</details>\n\n"
     )
-
-
-def _listing(chapter: Chapter, part: Part) -> tuple[str, str]:
-    import griffe
-
-    name = part.options["listing"]
-    try:
-        file, rest = _module(name)
-        text = file.read_text(encoding="utf-8")
-        found = griffe.visit(file.stem, file, text)[rest]
-        lines = text.split("\n")[found.lineno - 1 : found.endlineno]
-        source = _without_docstring(textwrap.dedent("".join(f"{line}\n" for line in lines)))
-    except (KeyError, ValueError, ImportError, OSError, SyntaxError, griffe.GriffeError):
-        raise WeaveError(
-            chapter.path, part.line, f"listing: {name!r} is not in the package"
-        ) from None
-    bar = f'<div class="listing-bar" markdown="span">[`{name}`][{name}]<span>source</span></div>'
-    return (
-        f'<div class="listing" markdown="1">\n{bar}\n\n```python\n{source}```\n\n</div>\n\n',
-        source,
-    )
-
-
-def _module(name: str) -> tuple[Path, list[str]]:
-    """The file of the module that an object is in, and the object's name there.
-
-    Nothing is imported and no other module is read: griffe would load the whole package.
-    """
-    package, *rest = name.split(".")
-    spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise ImportError(package)
-    place = Path(spec.submodule_search_locations[0])
-    while rest and ((place / rest[0]).is_dir() or (place / f"{rest[0]}.py").is_file()):
-        place /= rest.pop(0)
-    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py"), rest
-
-
-def _without_docstring(source: str) -> str:
-    """The code alone: on a page the text around it says what the docstring says."""
-    import ast
-
-    lines = source.splitlines(keepends=True)
-    drop: set[int] = set()
-    for node in ast.walk(ast.parse(source)):
-        if (
-            isinstance(node, (ast.FunctionDef, ast.ClassDef))
-            and ast.get_docstring(node)
-            and len(node.body) > 1
-        ):
-            first = node.body[0]
-            drop |= set(range(first.lineno - 1, first.end_lineno or first.lineno))
-            if isinstance(node, ast.ClassDef):  # and the blank line after it
-                drop.add(first.end_lineno or first.lineno)
-    return "".join(line for number, line in enumerate(lines) if number not in drop)
-
-
-def _notebook_cell(part: Part, outputs: list[dict[str, Any]]) -> dict[str, Any]:
-    kept = []
-    for output in [] if "volatile" in part.options else outputs:
-        data = {k: v for k, v in output.get("data", {}).items() if k != FIGURE}
-        kept.append({**output, **({"data": data} if data else {})})
-        if output["output_type"] == "execute_result":
-            kept[-1]["execution_count"] = None
-    tags = [option for option, value in part.options.items() if value is True]
-    return {
-        "cell_type": "code",
-        "execution_count": None,
-        "metadata": {"tags": tags} if tags else {},
-        "outputs": kept,
-        "source": part.text.rstrip("\n"),
-    }

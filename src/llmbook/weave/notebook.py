@@ -1,0 +1,127 @@
+"""A chapter as a notebook to download: Markdown as Jupyter reads it, code, outputs."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from markdown_it import MarkdownIt
+
+from llmbook.weave.chapter import Part
+from llmbook.weave.katex import MACROS
+from llmbook.weave.kernel import FIGURE
+
+BOX = re.compile(r'(?m)^(\?{3}\+?|!!!) +([\w-]+)(?: +"(.*)")?\n((?: {4}.*(?:\n|\Z)|[ \t]*\n)*)')
+NOTE = re.compile(
+    r'<div class="admonition[^>]*>\n<p class="admonition-title">(.*?)</p>\n\n(.*?)\n\n</div>',
+    re.DOTALL,
+)
+ATTRIBUTES = re.compile(r" ?\{ [.#:][^{}\n]* \}")
+COLOURED = re.compile(rf"(?:{'|'.join(map(re.escape, MACROS))})(?=\{{)")
+
+
+def plain(text: str, figures: Mapping[str, str]) -> str:
+    r"""A page's Markdown in the dialect of Jupyter, which knows less than the book's.
+
+    Boxes become quotations, and folded ones `<details>`; figures are called by their numbers;
+    attributes of headings and links go, and so do the colours of symbols in formulas.
+
+    Args:
+        text: Markdown of a chapter, without cells.
+        figures: The number of each figure, by its label.
+
+    Returns:
+        The same for a notebook.
+
+    Examples:
+        >>> print(plain('!!! limits "A toy"\n    See @fig-a.\n\n    $\\key{K}$\n', {"fig-a": "1.2"}))
+        > **A toy**
+        >
+        > See Figure 1.2.
+        >
+        > ${K}$
+        <BLANKLINE>
+        <BLANKLINE>
+    """
+    text = NOTE.sub(lambda m: _quoted(m[1], m[2].split("\n")), BOX.sub(_box, text))
+    text = ATTRIBUTES.sub("", text)
+    text = COLOURED.sub("", text)
+    name = r"(?<![\w`])@(fig-[\w-]+)"
+    return re.sub(name, lambda m: f"Figure {figures[m[1]]}" if m[1] in figures else m[0], text)
+
+
+def _box(found: re.Match[str]) -> str:
+    kind, name, title, body = found.groups()
+    title = name.capitalize() if title is None else title
+    lines = [line.removeprefix("    ").rstrip() for line in body.strip("\n").split("\n")]
+    if kind == "!!!":
+        return f"{_quoted(title, lines)}\n\n"
+    summary = MarkdownIt().renderInline(title)
+    inside = "\n".join(lines)
+    return f"<details><summary>{summary}</summary>\n\n{inside}\n\n</details>\n\n"
+
+
+def _quoted(title: str, lines: list[str]) -> str:
+    return "\n".join(f"> {line}".rstrip() for line in [f"**{title}**", "", *lines])
+
+
+def markdown_cell(text: str) -> dict[str, Any]:
+    """A cell of prose."""
+    return {"cell_type": "markdown", "metadata": {}, "source": text}
+
+
+def code_cell(part: Part, outputs: list[dict[str, Any]]) -> dict[str, Any]:
+    """An executed cell, without what differs from build to build."""
+    kept = []
+    for output in [] if "volatile" in part.options else outputs:
+        data = {k: v for k, v in output.get("data", {}).items() if k != FIGURE}
+        kept.append({**output, **({"data": data} if data else {})})
+        if output["output_type"] == "execute_result":
+            kept[-1]["execution_count"] = None
+    tags = [option for option, value in part.options.items() if value is True]
+    return {
+        "cell_type": "code",
+        "execution_count": None,
+        "metadata": {"tags": tags} if tags else {},
+        "outputs": kept,
+        "source": part.text.rstrip("\n"),
+    }
+
+
+def notebook(cells: list[dict[str, Any]], figures: Mapping[str, str]) -> str:
+    """The file that holds these cells, in `nbformat` 4.5.
+
+    Args:
+        cells: In their order; their prose is in the book's own Markdown.
+        figures: The number of each figure, by its label.
+
+    Returns:
+        JSON.
+    """
+    for index, cell in enumerate(cells):
+        cell["id"] = f"cell-{index}"
+        if cell["cell_type"] == "markdown":
+            cell["source"] = plain(cell["source"], figures)
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    content = {
+        "cells": cells,
+        "metadata": {"kernelspec": kernel},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    return _json(content)
+
+
+def empty_notebook(notebook: str) -> str:
+    """A notebook to work in: no outputs, and no cell tagged `solution`."""
+    content = json.loads(notebook)
+    content["cells"] = [
+        {**cell, "outputs": []} if cell["cell_type"] == "code" else cell
+        for cell in content["cells"]
+        if "solution" not in cell["metadata"].get("tags", [])
+    ]
+    return _json(content)
+
+
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
