@@ -34,14 +34,12 @@ def plain(text: str, figures: Mapping[str, str]) -> str:
         The same for a notebook.
 
     Examples:
-        >>> print(plain('!!! limits "A toy"\n    See @fig-a.\n\n    $\\key{K}$\n', {"fig-a": "1.2"}))
+        >>> print(plain('!!! limits "A toy"\n    See @fig-a.\n', {"fig-a": "1.2"}).strip())
         > **A toy**
         >
         > See Figure 1.2.
-        >
-        > ${K}$
-        <BLANKLINE>
-        <BLANKLINE>
+        >>> print(plain(r"$\key{K}$", {}))
+        ${K}$
     """
     text = NOTE.sub(lambda m: _quoted(m[1], m[2].split("\n")), BOX.sub(_box, text))
     text = ATTRIBUTES.sub("", text)
