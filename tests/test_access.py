@@ -80,6 +80,7 @@ def test_axe_finds_no_violation(browser: Any, address: str, number: int) -> None
     for width, name in VIEWS if EVERY else [VIEWS[number % len(VIEWS)]]:
         tab.set_viewport_size({"width": width, "height": 900})
         choose(tab, name)
+        tab.wait_for_timeout(100)  # until the theme has made focusable what scrolls now
         violations = tab.evaluate(AXE)
         assert not violations, (width, name, violations)
     choose(tab, "light")  # the view's other tabs remember it
