@@ -48,6 +48,17 @@ def test_a_correction_is_a_quotation() -> None:
     assert made.endswith("<p>After.</p>\n")
 
 
+def test_a_footnote_is_a_paragraph_with_its_name() -> None:
+    """Two lines of it are one paragraph, as on the page."""
+    made = html(plain("So.[^why] More.\n\n[^why]: Because\n    of it.\n", {}))
+    assert made == ("<p>So.<sup>why</sup> More.</p>\n<p><sup>why</sup> Because\nof it.</p>\n")
+
+
+def test_a_title_is_no_html() -> None:
+    """Neither in a notebook."""
+    assert "<script>" not in plain('??? note "<script>alert(1)</script>"\n    No.\n', {})
+
+
 def test_no_attributes_and_no_colours() -> None:
     """Headings and formulas hold only what Jupyter knows."""
     assert plain("## A { #a .b }\n\n[b](c){ .button }\n", {}) == "## A\n\n[b](c)\n"
@@ -70,7 +81,9 @@ def test_a_figure_has_its_number_and_caption(make_book: Callable[..., TinyBook])
 
 def test_nothing_of_the_books_own_markdown_is_in_a_notebook(site: Path) -> None:
     """In none of the whole book."""
-    own = re.compile(r"(?m)^(?:!!!|\?\?\?) \w+|@fig-|admonition|\{ [.#]|\\(?:query|key|val|head)\{")
+    own = re.compile(
+        r"(?m)^(?:!!!|\?\?\?) \w+|@fig-|admonition|\[\^|\{ [.#]|\\(?:query|key|val|head)\{"
+    )
     notebooks = list(site.rglob("*.ipynb"))
     assert len(notebooks) > 40
     for path in notebooks:

@@ -17,14 +17,20 @@ NOTE = re.compile(
     re.DOTALL,
 )
 ATTRIBUTES = re.compile(r" ?\{ [.#:][^{}\n]* \}")
+FOOTNOTE = re.compile(r"\[\^([\w-]+)\]:?")
 COLOURED = re.compile(rf"(?:{'|'.join(map(re.escape, MACROS))})(?=\{{)")
+
+TITLE = MarkdownIt("commonmark", {"html": False})
+    "commonmark", {"html": False}
+)  # one for all: it takes longer to make than to use
 
 
 def plain(text: str, figures: Mapping[str, str]) -> str:
     r"""A page's Markdown in the dialect of Jupyter, which knows less than the book's.
 
     Boxes become quotations, and folded ones `<details>`; figures are called by their numbers;
-    attributes of headings and links go, and so do the colours of symbols in formulas.
+    footnotes are paragraphs; attributes of headings and links go, and so do the colours of symbols
+    in formulas.
 
     Args:
         text: Markdown of a chapter, without cells.
@@ -43,6 +49,7 @@ def plain(text: str, figures: Mapping[str, str]) -> str:
     """
     text = NOTE.sub(lambda m: _quoted(m[1], m[2].split("\n")), BOX.sub(_box, text))
     text = ATTRIBUTES.sub("", text)
+    text = FOOTNOTE.sub(r"<sup>\1</sup>", text)
     text = COLOURED.sub("", text)
     name = r"(?<![\w`])@(fig-[\w-]+)"
     return re.sub(name, lambda m: f"Figure {figures[m[1]]}" if m[1] in figures else m[0], text)
@@ -54,7 +61,7 @@ def _box(found: re.Match[str]) -> str:
     lines = [line.removeprefix("    ").rstrip() for line in body.strip("\n").split("\n")]
     if kind == "!!!":
         return f"{_quoted(title, lines)}\n\n"
-    summary = MarkdownIt().renderInline(title)
+    summary = TITLE.renderInline(title)
     inside = "\n".join(lines)
     return f"<details><summary>{summary}</summary>\n\n{inside}\n\n</details>\n\n"
 
