@@ -21,8 +21,6 @@ FOOTNOTE = re.compile(r"\[\^([\w-]+)\]:?")
 COLOURED = re.compile(rf"(?:{'|'.join(map(re.escape, MACROS))})(?=\{{)")
 
 TITLE = MarkdownIt("commonmark", {"html": False})
-    "commonmark", {"html": False}
-)  # one for all: it takes longer to make than to use
 
 
 def plain(text: str, figures: Mapping[str, str]) -> str:
