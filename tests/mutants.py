@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+import llmbook
 from llmbook.mutants import Mutant, mutants, source_file
 from tests.book import ROOT
 
@@ -22,15 +23,14 @@ def run_tests(module: str, source: str) -> tuple[int, str]:
     """Pytest's exit status against a copy of the package with this source, and what failed first."""
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "llmbook"
-        shutil.copytree(
-            source_file(module).parent, package, ignore=shutil.ignore_patterns("vendor")
-        )
-        (package / f"{module}.py").write_text(source, encoding="utf-8")
+        ours = Path(llmbook.__file__).parent
+        shutil.copytree(ours, package, ignore=shutil.ignore_patterns("vendor"))
+        (package / source_file(module).relative_to(ours)).write_text(source, encoding="utf-8")
         command = [
             sys.executable,
             "-m",
             "pytest",
-            f"tests/test_{module}.py",
+            file_of_tests(module),
             "-x",
             "-q",
             "-p",
@@ -41,6 +41,12 @@ def run_tests(module: str, source: str) -> tuple[int, str]:
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     failed = re.search(r"(?m)^FAILED \S+?::(\S+)", done.stdout)
     return done.returncode, failed[1] if failed else done.stdout[-2000:] + done.stderr
+
+
+def file_of_tests(module: str) -> str:
+    """The tests of a module: where it lies in the package, they lie in `tests`."""
+    room, _, name = module.rpartition(".")
+    return f"tests/{room}/test_{name}.py" if room else f"tests/test_{name}.py"
 
 
 def run_right(module: str) -> tuple[int, str]:
@@ -74,9 +80,9 @@ def main() -> None:
             verdicts.append(verdict)
             bar.update()
     bar.close()
-    print(f"{'module':16}{'mistake':58}caught by")
+    print(f"{'module':28}{'mistake':58}caught by")
     for mutant, verdict in zip(todo, verdicts, strict=True):
-        print(f"{mutant.module:16}{mutant.mistake:58}{verdict or 'NOTHING'}")
+        print(f"{mutant.module:28}{mutant.mistake:58}{verdict or 'NOTHING'}")
     alive = verdicts.count(None)
     print(f"\n{len(todo) - alive} of {len(todo)} mutants caught")
     sys.exit(1 if alive else 0)

@@ -334,7 +334,7 @@ raise ValueError("</pre><script>hurt('error')</script>")
 
 ```python alt="</title><script>hurt('alt')</script>" caption="See <img src=x onerror=hurt('caption')>"
 import numpy as np
-from llmbook.plots import heatmap
+from llmbook.plots.attention import heatmap
 heatmap(np.eye(2), ["<script>hurt('word')</script>", "b"], title="<script>hurt('figure')</script>")
 ```
 

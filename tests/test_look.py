@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llmbook.palette import LIGHT, TOKENS, contrast
+from llmbook.plots.palette import LIGHT, TOKENS, contrast
 from tests.book import DOCS, ROOT
 
 CSS = (DOCS / "assets/book.css").read_text(encoding="utf-8")

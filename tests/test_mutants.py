@@ -7,6 +7,7 @@ import pytest
 
 from llmbook.mutants import Mutant, mutants, source_file
 from tests.book import ROOT
+from tests.mutants import file_of_tests
 
 IDS = [f"{mutant.module}: {mutant.mistake}" for mutant in mutants()]
 
@@ -16,7 +17,7 @@ def test_a_mutant_is_other_code_that_compiles(mutant: Mutant) -> None:
     """Its piece occurs once, and the change is one of meaning, not of layout."""
     right = source_file(mutant.module).read_text("utf-8")
     assert ast.dump(ast.parse(mutant.source)) != ast.dump(ast.parse(right))
-    assert (ROOT / "tests" / f"test_{mutant.module}.py").is_file()
+    assert (ROOT / file_of_tests(mutant.module)).is_file()
 
 
 def test_no_mutant_is_there_twice() -> None:

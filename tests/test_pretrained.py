@@ -18,9 +18,10 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from llmbook import pretrained
 from llmbook.generation import generate
-from llmbook.llama import _HF_NAMES, Llama, renamed
+from llmbook.llama import _HF_NAMES, Llama
 from llmbook.pretrained import ASSETS, Asset, cache_folder, fetch, load_smollm2
 from llmbook.tokenizers import ByteLevelBPE
+from llmbook.weights import renamed
 
 CONTENT = b"weights " * 1000
 

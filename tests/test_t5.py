@@ -13,7 +13,8 @@ from transformers import T5Config as TheirConfig
 from transformers import T5ForConditionalGeneration
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
-from llmbook.architectures import count_parameters, find_config
+from llmbook.architectures.configs import find_config
+from llmbook.architectures.counting import count_parameters
 from llmbook.t5 import T5, T5Config, _hf_name
 
 VOCAB, SOURCE, TARGET = 40, 11, 6

@@ -1,11 +1,7 @@
 """`llmbook.training` against torch's optimisers, by hand, and against itself in other pieces."""
 
 import math
-import os
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +16,6 @@ from llmbook.muon import Muon
 from llmbook.training import (
     Recipe,
     bits_per_byte,
-    main,
     make_optimizers,
     next_token_batch,
     next_token_loss,
@@ -303,45 +298,3 @@ def test_what_cannot_be_trained_is_named() -> None:
         bits_per_byte(gpt(), torch.arange(1), 1, max_len=SEQ)
     with pytest.raises(ValueError, match="stride must be from 1 to max_len = 6, got 7"):
         bits_per_byte(gpt(), torch.arange(9), 9, max_len=SEQ, stride=7)
-
-
-# --- the command -----------------------------------------------------------------------------
-
-TINY = [
-    *("--steps", "4", "--every", "2", "--since", "2000", "--vocab-size", "300", "--d-model", "8"),
-    *("--layers", "1", "--heads", "2", "--context", "16", "--batch", "4", "--warmup", "1"),
-]
-
-
-def test_the_command_trains_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Losses and bits per byte are printed; a finished checkpoint is only measured again."""
-    command = [*TINY, "--device", "cpu", "--checkpoint", str(tmp_path / "gpt.pt")]
-    main(command)
-    first = capsys.readouterr().out.splitlines()
-    assert first[0].endswith("tokens of 20 addresses, 2 held out")
-    assert [line.split(":")[0] for line in first[1:]] == ["step 2", "step 4", "held out"]
-    bits = float(first[-1].split()[2])
-    assert 4 < bits < 8
-    main(command)
-    assert capsys.readouterr().out.splitlines() == [first[0], first[-1]]
-
-
-def test_the_command_names_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
-    """As an error of usage, without a traceback."""
-    for wrong, message in (
-        (["--heads", "3"], "num_heads must divide d_model, got num_heads=3 and d_model=8"),
-        (["--every", "0"], "--every must be at least 1, got 0"),
-        (["--accumulate", "3"], "a batch must divide among 1 processes and 3 parts, got 4 rows"),
-    ):
-        with pytest.raises(SystemExit):
-            main([*TINY, "--device", "cpu", *wrong])
-        assert message in capsys.readouterr().err
-
-
-def test_the_command_explains_itself() -> None:
-    """Every option has a help text with its default."""
-    command = [sys.executable, "-m", "llmbook.training", "--help"]
-    environment = {**os.environ, "COLUMNS": "100"}
-    text = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    assert "--steps N" in text.stdout
-    assert text.stdout.count("(default:") >= 14

@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from llmbook.layers import LayerNorm, check_tokens
-from llmbook.llama import renamed
 from llmbook.transformer import TransformerBlock
+from llmbook.weights import renamed
 
 TokenIds = Int[Tensor, "batch seq"]
 Padding = Bool[Tensor, "batch seq"] | Int[Tensor, "batch seq"]

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from llmbook.generation import KVCache
 from llmbook.layers import check_tokens
-from llmbook.llama import long_side_first, renamed
 from llmbook.positions import LearnedPositions
 from llmbook.transformer import TransformerBlock
+from llmbook.weights import long_side_first, renamed
 
 Hidden = Float[Tensor, "batch seq d_model"]
 Padding = Bool[Tensor, "batch key"] | Int[Tensor, "batch key"]

@@ -283,8 +283,9 @@ def _read_gguf(path: Path) -> dict[str, Any]:
     import gguf
     import torch
 
-    from llmbook.llama import Llama, LlamaConfig, long_side_first, renamed
+    from llmbook.llama import Llama, LlamaConfig
     from llmbook.positions import halves_to_neighbours
+    from llmbook.weights import long_side_first, renamed
 
     reader = gguf.GGUFReader(path)
 

@@ -14,8 +14,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import SupportsIndex
 
-from llmbook.wordpiece import WordPiece as WordPiece  # BERT's, which is a module of its own
-
 _SPACES = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # Unicode White_Space
 _SINCE_UNICODE_14 = {  # what Python 3.11 does not know yet, so that every Python cuts alike
     "L": """1c89-1c8a a7cb-a7cd a7da-a7dc 105c0-105f3 10d4a-10d65 10d6f-10d85 10ec2-10ec4

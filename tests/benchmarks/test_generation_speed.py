@@ -8,7 +8,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from llmbook.generation import generate
-from llmbook.llama import _HF_NAMES, Llama, renamed
+from llmbook.llama import _HF_NAMES, Llama
+from llmbook.weights import renamed
 from tests.benchmarks.conftest import Compare
 
 NEW = 48

@@ -122,7 +122,7 @@ def test_markup_in_outputs_stays_text(make_book: MakeBook) -> None:
 
 
 FIGURE = (
-    "```python {options}\nfrom matplotlib.figure import Figure\nfrom llmbook.palette import LIGHT\n"
+    "```python {options}\nfrom matplotlib.figure import Figure\nfrom llmbook.plots.palette import LIGHT\n"
     "f = Figure(figsize=(5, 2))\nf.add_subplot().plot([1, 2], color={colour})\n"
     "for s in f.axes[0].spines.values(): s.set_color(LIGHT['ink'])\n"
     "f.axes[0].tick_params(colors=LIGHT['ink'])\nf.set_facecolor('none')\nf.axes[0].set_facecolor('none')\nf\n```\n"
@@ -155,7 +155,7 @@ def test_a_figure_follows_the_scheme_and_the_width(make_book: MakeBook) -> None:
 HEATMAP = """```python caption="See." alt="Two panels"
 from IPython.display import display
 import numpy as np
-from llmbook.plots import heatmap
+from llmbook.plots.attention import heatmap
 for title in ("one", "<two>"):
     display(heatmap(np.eye(2) / 3, ["a", "b{}"], title=title))
 ```
@@ -262,7 +262,7 @@ BAD = {
     "a listing from a folder": ('```python listing="llmbook.data.f"\n```\n', 3, "'llmbook.data.f' is not"),
     "a missing alt text": (FIGURE.format(options='caption="x"', colour="LIGHT['blue']"), 3, 'no alt="…"'),
     "a missing caption": (FIGURE.format(options='alt="x"', colour="LIGHT['blue']"), 3, 'no caption="…"'),
-    "a colour of its own": (FIGURE.format(options=OPTIONS, colour="'#123456'"), 3, "#123456 is not in llmbook.palette"),
+    "a colour of its own": (FIGURE.format(options=OPTIONS, colour="'#123456'"), 3, "#123456 is not in llmbook.plots.palette"),
     "an indented fence": ("- x\n\n    ```python\n    1\n    ```\n", 5, "indented python fence"),
     "an unknown figure": ("See\n@fig-none here.\n", 4, "no figure of this chapter has the label 'fig-none'"),
     "an unknown correction": ("```correction\nno-such-row\n```\n", 3, "corrections.yaml has no row 'no-such-row'"),

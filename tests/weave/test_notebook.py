@@ -12,7 +12,7 @@ from tests.weave.conftest import TinyBook
 
 FIGURE = """
 ```python label="fig-line" alt="A line." caption="A line of *two* points."
-from llmbook.plots import line_chart
+from llmbook.plots.charts import line_chart
 line_chart({"a": ([0, 1], [0, 1])}, title="A", x_label="x")
 ```
 """

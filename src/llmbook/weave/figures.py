@@ -1,8 +1,8 @@
 """Turn a matplotlib figure into SVG that follows the page: its colours, its font, its width.
 
 One drawing unit is one CSS pixel. A figure wider than a phone is laid out and saved twice, so
-that its text keeps its size at every width. Colours become CSS variables (`llmbook.palette`), so
-that one drawing serves the light and the dark scheme.
+that its text keeps its size at every width. Colours become CSS variables, so that one drawing
+serves the light and the dark scheme.
 """
 
 import base64
@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from llmbook.palette import LIGHT, TOKENS
+from llmbook.plots.palette import LIGHT, TOKENS
 
 NARROW = 340  # pixels: the width of a figure on a phone
 _TOKEN = {value.lower(): name for name, value in LIGHT.items()}
@@ -32,7 +32,7 @@ def themed_svgs(figure: Figure) -> list[dict[str, str | int]]:
     """The figure in CSS variables, at its own width and, where that is wide, at 340 px.
 
     Args:
-        figure: A figure in the colours of `llmbook.palette`, its size in pixels / 72.
+        figure: A figure in the colours of `llmbook.plots.palette`, its size in pixels / 72.
 
     Returns:
         One or two drawings, each `{"width": pixels, "svg": text}`, the widest first.
@@ -78,8 +78,8 @@ def _token(colour: str) -> str:
     name = _TOKEN.get(colour.lower())
     if name is None:
         raise ValueError(
-            f"colour {colour} is not in llmbook.palette, so the figure cannot follow the page's "
-            "scheme: draw with llmbook.plots"
+            f"colour {colour} is not in llmbook.plots.palette, so the figure cannot follow the "
+            "page's scheme: draw with llmbook.plots"
         )
     return name
 

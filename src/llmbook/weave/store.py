@@ -207,7 +207,7 @@ def kept(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
 
     Examples:
         ```python
-        from llmbook.copying import copy_accuracy
+        from llmbook.experiments.copying import copy_accuracy
         from llmbook.weave.store import kept
 
         kept(copy_accuracy, "lstm", length=16, steps=400, seed=0)

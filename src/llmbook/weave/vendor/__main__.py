@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from llmbook.palette import LIGHT
+from llmbook.plots.palette import LIGHT
 from llmbook.weave import diagrams
 
 HERE = Path(__file__).parent

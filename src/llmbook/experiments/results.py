@@ -1,0 +1,155 @@
+"""Results over several seeds: made once by a command, and kept beside the data.
+
+A chapter trains one model while the book is built, and asserts that it agrees with the record. The
+other seeds, which would take minutes, are read from it.
+`python -m llmbook.experiments.results stories` makes the record of *stories* again.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from llmbook.datasets import DATA
+
+RESULTS = DATA / "results"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is run for a record, and how often.
+
+    Attributes:
+        function: Its module within the package and its name. It takes a seed, and returns what
+            JSON can hold, by name.
+        seeds: One run for each.
+    """
+
+    function: str
+    seeds: tuple[int, ...]
+
+    def load(self) -> Callable[[int], dict[str, Any]]:
+        """Import the function."""
+        module, _, name = self.function.partition(":")
+        function: Callable[[int], dict[str, Any]] = getattr(import_module(module), name)
+        return function
+
+
+FIVE = (0, 1, 2, 3, 4)
+EXPERIMENTS = {  # by file, so that what depends on this module depends on the records
+    "acceptability.json": Experiment("llmbook.experiments.acceptability:run", FIVE),
+    "addition.json": Experiment("llmbook.experiments.emergence:learn", FIVE),
+    "addition-sizes.json": Experiment("llmbook.experiments.emergence:by_size", FIVE),
+    "ladder.json": Experiment("llmbook.experiments.ladder:climb", (0, 1, 2)),
+    "ladder-rates.json": Experiment("llmbook.experiments.ladder:choose", (0,)),
+    "stories.json": Experiment("llmbook.experiments.skills:run", FIVE),
+    "sweep.json": Experiment("llmbook.experiments.sweep:run", (0, 1)),
+    "text-to-text.json": Experiment("llmbook.experiments.text_to_text:compare_optimizers", FIVE),
+}
+
+
+def recorded(name: str) -> list[dict[str, Any]]:
+    """The runs of an experiment, as they were when its command ran last.
+
+    Args:
+        name: One of `names`.
+
+    Returns:
+        For each seed what the function returned, with "seed" in front.
+
+    Raises:
+        ValueError: If there is no such experiment, or no record of it.
+
+    Examples:
+        >>> [run["seed"] for run in recorded("stories")]
+        [0, 1, 2, 3, 4]
+    """
+    find(name)
+    file = RESULTS / f"{name}.json"
+    if not file.exists():
+        raise ValueError(f"no record of {name!r}: make it with `{command(name)}`")
+    runs: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["runs"]
+    return runs
+
+
+def record(name: str) -> Path:
+    """Run an experiment for each of its seeds, and write down what came out.
+
+    Args:
+        name: One of `names`.
+
+    Returns:
+        The file, which holds the command and PyTorch's version too.
+
+    Raises:
+        ValueError: If there is no such experiment.
+    """
+    import torch
+
+    experiment = find(name)
+    function = experiment.load()
+    torch.set_num_threads(1)  # sums in the same order on every machine
+    runs = []
+    for seed in experiment.seeds:
+        print(f"{name}, seed {seed}", file=sys.stderr, flush=True)
+        runs.append({"seed": seed, **_rounded(function(seed))})
+    content = {"command": command(name), "torch": torch.__version__.split("+")[0], "runs": runs}
+    file = RESULTS / f"{name}.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
+    return file
+
+
+def _rounded(value: Any) -> Any:
+    """Six digits of every number: more than seeds have in common, and than anyone reads."""
+    if isinstance(value, dict):
+        return {name: _rounded(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_rounded(part) for part in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def command(name: str) -> str:
+    """What makes the record."""
+    return f"python -m llmbook.experiments.results {name}"
+
+
+def names() -> list[str]:
+    """All experiments."""
+    return sorted(file.removesuffix(".json") for file in EXPERIMENTS)
+
+
+def find(name: str) -> Experiment:
+    """An experiment by its name.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if name not in names():
+        raise ValueError(f"no experiment {name!r}: there are {', '.join(names())}")
+    return EXPERIMENTS[f"{name}.json"]
+
+
+def main(arguments: Iterable[str] | None = None) -> None:
+    """Make the named records, or all of them."""
+    parser = argparse.ArgumentParser(
+        prog="python -m llmbook.experiments.results",
+        description="Run experiments over all their seeds and record what comes out.",
+    )
+    parser.add_argument(
+        "name", nargs="*", metavar="NAME", help=f"one of {', '.join(names())}; or all"
+    )
+    args = parser.parse_args(None if arguments is None else list(arguments))
+    try:
+        for name in args.name or names():
+            print(record(name))
+    except ValueError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""`llmbook.experiments.ladder`: all models are judged on the same tokens, and its record is whole."""
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from llmbook.datasets import DATA, Address
+from llmbook.experiments import ladder
+from llmbook.experiments.ladder import RATES, VARIANTS, Corpus, Part, Variant, flops
+from llmbook.gpt import GPT
+from llmbook.ngrams import KneserNey
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> Corpus:
+    """A text of few tokens in place of the addresses, and few steps."""
+    rng = np.random.default_rng(0)
+    parts = [Part(rng.zipf(1.5, size).clip(max=30) - 1, 3 * size) for size in (900, 200, 300)]
+    corpus = Corpus(*parts, vocab_size=30)
+    for name, value in {"STEPS": 6, "WARMUP": 1, "VOCAB": 30, "BATCH": 2, "CONTEXT": 8}.items():
+        monkeypatch.setattr(ladder, name, value)
+    monkeypatch.setattr(ladder, "STRIDE", 4)
+    monkeypatch.setattr(ladder, "read", lambda: corpus)
+    return corpus
+
+
+def recorded(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((DATA / "results" / f"{name}.json").read_text("utf-8"))
+    assert content["command"] == f"python -m llmbook.experiments.results {name}"
+    return content
+
+
+def test_the_parts_are_every_tenth_and_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No address is in two; each stands behind an end of text, which has no bytes."""
+    addresses = [Address(1900 + i, "", "", f"naïve {i:02}" * 9) for i in range(20)]
+    monkeypatch.setattr(ladder, "sotu", lambda since: addresses)
+    corpus = ladder.read.__wrapped__(1900, 300)
+    texts = {}
+    for name, size in {"learned": 16, "validation": 2, "test": 2}.items():
+        part = getattr(corpus, name)
+        assert part.token_ids[0] == 0
+        assert (part.token_ids == 0).sum() == size
+        assert part.num_bytes == size * 9 * len("naïve 00".encode())
+        texts[name] = part.token_ids
+    assert corpus.vocab_size == 300
+    assert texts["learned"].max() < 300
+    assert not np.array_equal(texts["validation"], texts["test"])
+
+
+class Bigrams(nn.Module):
+    """Gives the logits of a table: what a model that counts pairs would say."""
+
+    def __init__(self, counted: KneserNey) -> None:
+        super().__init__()
+        rows = [counted.distribution(np.array([token])) for token in range(counted.vocab_size)]
+        self.logits = nn.Parameter(torch.from_numpy(np.log(rows)))
+
+    def forward(self, token_ids: Tensor) -> Tensor:
+        """The row of each token."""
+        return self.logits[token_ids]
+
+
+def test_counting_and_networks_are_judged_on_the_same_tokens(small: Corpus) -> None:
+    """The same probabilities give the same bits, by either way."""
+    counted = KneserNey(small.learned.token_ids, 30, 2)
+    bits = ladder.count()
+    assert ladder.measure(Bigrams(counted), small.test) == pytest.approx(bits["bigram"], rel=1e-12)
+    unigram = KneserNey(small.learned.token_ids, 30, 1).distribution(np.array([], dtype=int))
+    by_hand = -np.log2(unigram[small.test.token_ids[1:]]).sum() / small.test.num_bytes
+    assert bits["unigram"] == pytest.approx(by_hand, rel=1e-12)
+
+
+def test_the_first_steps_are_those_of_the_whole(
+    small: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit by bit, of one seed; another begins elsewhere."""
+    monkeypatch.setattr(ladder, "CHECKED", 3)
+    _, whole = ladder.fit(VARIANTS["Muon"], 0)
+    assert len(whole) == 6
+    assert ladder.begin("Muon", 0) == whole[:3]
+    assert ladder.begin("Muon", 1)[0] != whole[0]
+    assert ladder.begin("AdamW", 0)[0] == whole[0]
+    assert ladder.begin("AdamW", 0)[2] != whole[2]
+
+
+def test_sizes_are_compared_at_the_same_cost() -> None:
+    """To half a step; the rule counts the parameters that there are."""
+    usual = flops(Variant().config, ladder.STEPS)
+    for variant in (VARIANTS["small"], VARIANTS["large"]):
+        spent = flops(variant.config, variant.steps)
+        assert abs(spent - usual) <= flops(variant.config, 1) / 2 + 1
+        parameters = sum(p.numel() for p in GPT(variant.config).parameters())
+        assert flops(variant.config, 7) == 6 * parameters * 7
+
+
+def test_a_run_has_the_form_of_the_record(small: Corpus) -> None:
+    """All variants, with all that is said of them."""
+    run = ladder.climb(0)
+    for run_recorded in recorded("ladder")["runs"]:
+        assert run_recorded.keys() - {"seed"} == run.keys() == VARIANTS.keys()
+        for name, values in run.items():
+            assert run_recorded[name].keys() == values.keys()
+    assert len(run["Muon"]["first"]) == 6
+    assert run["Muon"]["losses"] == []
+
+
+def test_the_record_is_whole() -> None:
+    """Three seeds, of the sizes and steps that the module has; all finite."""
+    runs = recorded("ladder")["runs"]
+    assert [run["seed"] for run in runs] == [0, 1, 2]
+    for run in runs:
+        for name, variant in VARIANTS.items():
+            values = run[name]
+            parameters = sum(p.numel() for p in GPT(variant.config).parameters())
+            assert (values["parameters"], values["steps"]) == (parameters, variant.steps)
+            assert len(values["first"]) == ladder.CHECKED
+            assert len(values["losses"]) == variant.steps // 50
+            numbers = [values["test"], *values["first"], *values["losses"]]
+            assert all(math.isfinite(number) and number > 0 for number in numbers)
+            early = sum(values["first"][:50]) / 50
+            assert values["losses"][0] == pytest.approx(early, abs=1e-4)
+    tests = {run["Muon"]["test"] for run in runs}
+    assert len(tests) == len(runs)
+
+
+def test_the_rates_are_the_best_of_those_tried() -> None:
+    """On the validation part, and of both optimisers."""
+    (run,) = recorded("ladder-rates")["runs"]
+    tried = {name: run[name] for name in RATES}
+    for name in ("Muon", "AdamW"):
+        best = min((bits, rate) for rate, bits in tried.items() if rate.startswith(name))
+        assert RATES[best[1]] == VARIANTS[name]
+    assert {VARIANTS[name].lr for name in ("small", "large")} == {VARIANTS["Muon"].lr}
