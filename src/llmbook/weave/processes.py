@@ -173,10 +173,12 @@ class Processes:
 
     def close(self) -> None:
         """End all."""
-        if self.socket is not None:
-            self.socket.close()
-        if self.warm is not None:
-            self.warm.kill()
-            self.warm.wait()
+        if self.socket is not None and self.warm is not None:
+            self.socket.close()  # which ends it
+            try:
+                self.warm.wait(1)
+            except subprocess.TimeoutExpired:  # it still imports
+                self.warm.kill()
+                self.warm.wait()
             self.log.close()
         self.warm = self.socket = None

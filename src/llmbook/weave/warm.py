@@ -38,17 +38,24 @@ def child(request: int, answers: int, log: int) -> None:
     kernel.serve(request, answers)
 
 
+def reap(*_: object) -> None:
+    """Let no child that has ended stay, and count its time as this process's own."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
 def main(descriptor: int, modules: list[str]) -> None:
     """Fork a process for each chapter that comes, until the other end of the socket is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine hears it, and ends this
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # which leaves no zombies
+    signal.signal(signal.SIGCHLD, reap)
     preload(modules)
     gc.freeze()  # so that no collection touches, and so copies, what is shared
     with socket.socket(fileno=descriptor) as chapters:
         while True:
             _, files, *_ = socket.recv_fds(chapters, 1, 3)
             if not files:
-                return
+                break
             if os.fork() == 0:
                 chapters.close()
                 try:
@@ -57,6 +64,8 @@ def main(descriptor: int, modules: list[str]) -> None:
                     os._exit(0)
             for file in files:
                 os.close(file)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(-1, 0)
 
 
 if __name__ == "__main__":
