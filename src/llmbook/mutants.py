@@ -481,6 +481,13 @@ _MISTAKES = [
         "            module.training = training",
         "            module.training = False",
     ),
+    (
+        "weights",
+        "a weight of theirs is left behind",
+        "sorted(weights.keys() - needed - set(ignored))",
+        "[]",
+    ),
+    ("weights", "a weight is taken in another shape", "weight.shape != shapes[name]", "False"),
     # N-grams
     ("ngrams", "discount without its 2", "(once + 2 * twice)", "(once + twice)"),
     (
