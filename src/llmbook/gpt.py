@@ -195,8 +195,8 @@ class GPT(nn.Module):
         end = check_tokens(token_ids, attention_mask, self.config.vocab_size, self.max_len, start)
         if cache is not None:
             cache.check(batch=len(token_ids), end=end)
-        order = torch.arange(end, device=token_ids.device)
-        mask = (order[start:, None] >= order)[None]  # the past, and itself
+        positions = torch.arange(end, device=token_ids.device)
+        mask = (positions[start:, None] >= positions)[None]  # the past, and itself
         if attention_mask is not None:
             mask = mask & attention_mask.bool()[:, None]
         x: Tensor = self.dropout(self.embedding(token_ids) + self.positions.weight[start:end])

@@ -145,8 +145,8 @@ _MISTAKES = [
     (
         "attention",
         "groups of queries interleaved",
-        "x.repeat_interleave(shared, dim=1)",
-        "x.repeat(1, shared, 1, 1)",
+        "x.repeat_interleave(group_size, dim=1)",
+        "x.repeat(1, group_size, 1, 1)",
     ),
     (
         "attention",
