@@ -236,9 +236,8 @@ def train(
         parts = _parts(draw(generator), world_size, recipe.accumulate)[rank::world_size]
         total: Any = 0.0
         for part in parts:
-            unsynced = (
-                distributed and not shard and part is not parts[-1]
-            )  # the last syncs them all
+            # The last part of a step exchanges the gradients of all.
+            unsynced = distributed and not shard and part is not parts[-1]
             with replica.no_sync() if unsynced else nullcontext():
                 with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                     part_loss = loss(replica, _to(part, device)) / len(parts)
