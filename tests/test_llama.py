@@ -204,6 +204,21 @@ def test_attention_weights_are_those_that_forward_uses() -> None:
     torch.testing.assert_close(rebuilt, block.attention(x, mask=mask, rotary=rotary))
 
 
+def test_attention_weights_compute_each_attention_once() -> None:
+    """And a block gives the same with its weights as without."""
+    model, token_ids, keys = ours(), texts(), []
+    for block in model.blocks:
+        block.attention.key.register_forward_hook(lambda *_: keys.append(1))
+    model.attention_weights(token_ids)
+    assert len(keys) == len(model.blocks) > 1
+    rotary, mask = model._rotary_and_mask(token_ids, None)
+    x = model.embedding(token_ids)
+    for block in model.blocks:
+        y = block(x, rotary, mask)
+        torch.testing.assert_close(block.with_weights(x, rotary, mask)[0], y)
+        x = y
+
+
 def test_future_tokens_and_other_texts_change_nothing() -> None:
     """Another token moves its own and later positions of its text, and no others."""
     model, before = ours(), texts()
@@ -455,10 +470,3 @@ def test_from_hf_refuses_other_things(kind: str) -> None:
     }
     with pytest.raises(TypeError, match=f"need a transformers.LlamaForCausalLM, got {kind}"):
         Llama.from_hf(things[kind]())
-
-
-def test_from_weights_needs_every_shape() -> None:
-    """A config that does not describe the weights is refused."""
-    state = ours().state_dict()
-    with pytest.raises(RuntimeError, match="size mismatch"):
-        Llama.from_weights(LlamaConfig(**SIZES), state.__getitem__)

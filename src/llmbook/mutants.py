@@ -145,8 +145,8 @@ _MISTAKES = [
     (
         "attention",
         "groups of queries interleaved",
-        "x.repeat_interleave(shared, dim=1)",
-        "x.repeat(1, shared, 1, 1)",
+        "x.repeat_interleave(group_size, dim=1)",
+        "x.repeat(1, group_size, 1, 1)",
     ),
     (
         "attention",
@@ -289,14 +289,14 @@ _MISTAKES = [
     (
         "transformer",
         "no residual connection",
-        "return x + added",
-        "return added",
+        "self.norm1(x + self.dropout(self.attention(x, mask=mask, past=past)))",
+        "self.norm1(self.dropout(self.attention(x, mask=mask, past=past)))",
     ),
     (
         "transformer",
         "norm before the sum where it belongs after",
-        "y: Tensor = norm(x + self.dropout(part(x)))",
-        "y: Tensor = x + self.dropout(norm(part(x)))",
+        "self.norm2(h + self.dropout(self.feed_forward(h)))",
+        "h + self.dropout(self.norm2(self.feed_forward(h)))",
     ),
     (
         "transformer",
@@ -325,8 +325,20 @@ _MISTAKES = [
     (
         "transformer",
         "cross-attention looks at the target",
-        "self.cross_attention(x, context, context_mask)",
-        "self.cross_attention(x)",
+        "self.cross_attention(g, context, context_mask)",
+        "self.cross_attention(g)",
+    ),
+    (
+        "transformer",
+        "pre-norm: what is normalised is added, not what came in",
+        "x + self.dropout(self.attention(self.norm1(x), mask=mask, past=past))",
+        "self.norm1(x) + self.dropout(self.attention(self.norm1(x), mask=mask, past=past))",
+    ),
+    (
+        "transformer",
+        "decoder: no residual connection around cross-attention",
+        "h = g + self.dropout(self.cross_attention(self.norm2(g), context, context_mask))",
+        "h = self.dropout(self.cross_attention(self.norm2(g), context, context_mask))",
     ),
     (
         "transformer",
@@ -422,12 +434,6 @@ _MISTAKES = [
         "answer[a + 2 : b]",
     ),
     (
-        "objectives",
-        "targets not shifted",
-        "token_ids[..., :-1], token_ids[..., 1:]",
-        "token_ids[..., :-1], token_ids[..., :-1]",
-    ),
-    (
         "t5",
         "decoder sees the future",
         "padding if context is None else causal_mask(x.shape[1], x.device)",
@@ -462,6 +468,26 @@ _MISTAKES = [
         "self.cross_attention(self.cross_norm(x), context, context_mask)",
         "self.cross_attention(self.cross_norm(x))",
     ),
+    # Training
+    (
+        "training",
+        "targets not shifted",
+        "F.cross_entropy(logits.flatten(0, 1), token_ids[:, 1:].flatten())",
+        "F.cross_entropy(logits.flatten(0, 1), token_ids[:, :-1].flatten())",
+    ),
+    (
+        "training",
+        "dropout stays off after an evaluation",
+        "            module.training = training",
+        "            module.training = False",
+    ),
+    (
+        "weights",
+        "a weight of theirs is left behind",
+        "sorted(weights.keys() - needed - set(ignored))",
+        "[]",
+    ),
+    ("weights", "a weight is taken in another shape", "weight.shape != shapes[name]", "False"),
     # N-grams
     ("ngrams", "discount without its 2", "(once + 2 * twice)", "(once + twice)"),
     (

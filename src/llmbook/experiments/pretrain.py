@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from llmbook.datasets import sotu
 from llmbook.gpt import GPT, GPTConfig
-from llmbook.processes import place
+from llmbook.processes import rank_and_world_size
 from llmbook.tokenizers import ByteLevelBPE
 from llmbook.training import Recipe, bits_per_byte, next_token_batch, train
 
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    rank, _ = place()
+    rank, _ = rank_and_world_size()
 
     def say(text: str) -> None:
         if rank == 0:

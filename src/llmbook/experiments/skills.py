@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from llmbook.experiments.stories import LENGTH, VOCABULARY, draw_stories, places, score
@@ -61,11 +61,6 @@ def new_model(seed: int) -> GPT:
     )
 
 
-def stories_loss(model: nn.Module, ids: Stories) -> Float[Tensor, ""]:
-    """Mean cross-entropy of every word but `<bos>`, in nats."""
-    return F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
-
-
 def draw_batch(ids: Stories, generator: torch.Generator) -> Int[Tensor, "batch seq"]:
     """Take some of the stories."""
     return ids[torch.randint(len(ids), (BATCH,), generator=generator)]
@@ -97,7 +92,6 @@ def learn(
         partial(draw_batch, told()),
         recipe,
         generator=torch.Generator().manual_seed(seed),
-        loss=stories_loss,
         until=until,
         on_step=check,
     )
