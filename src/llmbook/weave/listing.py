@@ -25,7 +25,7 @@ def listing(chapter: Chapter, part: Part) -> tuple[str, str]:
 
     name = part.options["listing"]
     try:
-        file, rest = _module(name)
+        file, rest = module_of(name)
         text = file.read_text(encoding="utf-8")
         found = griffe.visit(file.stem, file, text)[rest]
         lines = text.split("\n")[found.lineno - 1 : found.endlineno]
@@ -41,7 +41,7 @@ def listing(chapter: Chapter, part: Part) -> tuple[str, str]:
     )
 
 
-def _module(name: str) -> tuple[Path, list[str]]:
+def module_of(name: str) -> tuple[Path, list[str]]:
     """The file of the module that an object is in, and the object's name there.
 
     Nothing is imported and no other module is read: griffe would load the whole package.
