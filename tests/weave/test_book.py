@@ -71,7 +71,7 @@ def test_a_damaged_result_is_made_anew(make_book: MakeBook) -> None:
     """A file that was cut off counts as absent."""
     book = make_book(a="```python\n6 * 7\n```\n")
     book.weave()
-    for file in (book.root / "cache").glob("*.json"):
+    for file in (book.root / "cache").rglob("*.json"):
         file.write_text('{"outputs": [')
     assert ">42<" in book.page()
     assert book.executed == ["a.md"]

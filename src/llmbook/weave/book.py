@@ -75,7 +75,7 @@ def weave_book(
     """
     engine = Engine(docs, cache, package=package, report=report, fork=fork)
     try:
-        return _Weaver(engine, Blocks(docs), docs, cache).weave(sources, run)
+        return _Weaver(engine, docs, cache).weave(sources, run)
     finally:
         engine.close()
 
@@ -83,11 +83,12 @@ def weave_book(
 class _Weaver:
     """Weaves one state of a book."""
 
-    def __init__(self, engine: Engine, blocks: Blocks, docs: Path, cache: Path) -> None:
-        self.engine, self.blocks, self.docs, self.cache = engine, blocks, docs, cache
-        self.book = Book(blocks.functions, (blocks.cite,), blocks.links)
-        self.errors = blocks.errors()
+    def __init__(self, engine: Engine, docs: Path, cache: Path) -> None:
+        self.engine, self.docs, self.cache = engine, docs, cache
+        self.book = Book()
+        self.errors: list[WeaveError] = []
         self.woven: dict[str, Woven] = {}
+        self.blocks: Blocks | None = None
         own = sorted(Path(__file__).parent.rglob("*.py"))
         data = [docs / "data/corrections.yaml", docs / "references.bib", docs.parent / "mkdocs.yml"]
         api = sorted(p.as_posix() for p in (docs / "api").rglob("*.md"))
@@ -98,6 +99,8 @@ class _Weaver:
         broken = self.engine.read()
         order = reading_order(self.docs, sources)
         kept = {uri: found for uri in order if (found := self._kept(uri))}
+        if len(kept) < len(order):  # else all was woven with these data, which had no error
+            self._read_data()
         read = ((uri, self._read(uri)) for uri in order if uri not in kept)
         chapters = {uri: chapter for uri, chapter in read if chapter}
         results: dict[Path, tuple[Result | WeaveError | None, Basis | None]] = {}
@@ -122,6 +125,8 @@ class _Weaver:
                 self.book.figures[record["part"]] = record["figures"][1]
                 self.woven[uri] = self._page(uri, record["body"], record["meta"], record["cells"])
                 continue
+            if self.blocks is None:
+                self._read_data()
             page = chapters.get(uri) or (self._read(uri) if record else None)
             if page is None:
                 continue
@@ -130,10 +135,18 @@ class _Weaver:
             self._weave(uri, page, *results.get(page.path, (None, None)))
         return {uri: self.woven[uri] for uri in order if uri in self.woven}, self.errors
 
+    def _read_data(self) -> None:
+        """Read what the book's own fences show."""
+        self.blocks = Blocks(self.docs)
+        self.book.blocks, self.book.links = self.blocks.functions, self.blocks.links
+        self.book.filters = (self.blocks.cite,)
+        self.errors += self.blocks.errors()
+        self.sound = not self.errors
+
     def _read(self, uri: str) -> Chapter | None:
         try:
             reader = read_lab if uri.endswith(".py") else read_chapter
-            return reader(self.docs / uri, frozenset(self.blocks.functions))
+            return reader(self.docs / uri, frozenset(self.book.blocks))
         except WeaveError as error:
             self._failed(uri, error)
             return None
@@ -166,7 +179,8 @@ class _Weaver:
                 write_atomically(file, text)
         self.woven[uri] = self._page(uri, body, meta, bool(chapter.cells))
         key = self._key(uri)
-        if key and not isinstance(result, WeaveError) and (basis or not chapter.cells):
+        made = not isinstance(result, WeaveError) and (basis or not chapter.cells)
+        if key and made and self.sound:
             try:
                 save(
                     self._record(uri),

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -152,8 +153,10 @@ class Recorder:
         """The files that were read, with their contents' hashes, and the modules' files."""
         files = {path: state for path, state in self.read.items() if path not in self.written}
         modules = set()
-        for module in list(sys.modules.values()):
+        for name, module in list(sys.modules.items()):
             path = getattr(module, "__file__", None) or ""
+            if name == "llmbook.weave.warm":  # which a new process does without
+                continue
             if (inside := self._within(path)) is not None and is_own(inside):
                 modules.add(path)
         if store := sys.modules.get("llmbook.weave.store"):  # what is kept depends on more
@@ -163,14 +166,14 @@ class Recorder:
 
 
 def _is_machinery(frame: FrameType | None) -> bool:
-    """Whether a file is opened to import a module, or by weave for a kept value."""
+    """Whether a file is opened for an import, a traceback, or by weave for a kept value."""
     if frame and frame.f_code.co_filename.startswith("<frozen importlib"):
         return True
     while frame:
         path = frame.f_code.co_filename
         if path == __file__:  # which has called the cell
             return False
-        if path.startswith(WEAVE):
+        if path.startswith(WEAVE) or path == traceback.__file__:  # which shows lines of code
             return True
         frame = frame.f_back
     return False

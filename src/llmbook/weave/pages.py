@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from jinja2 import BaseLoader, Environment
+from jinja2 import BaseLoader, Environment, FileSystemBytecodeCache
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import Files
 from mkdocs.structure.nav import Navigation
@@ -306,6 +306,9 @@ class Pages:
             if (found := self.record(page).get("html", html)) is not None:
                 name = f"finished:{page.file.src_uri}"
                 page.meta["template"], self.ready[name] = name, Ready(found)
+        templates = self.folder.with_name("templates")
+        templates.mkdir(parents=True, exist_ok=True)
+        env.bytecode_cache = FileSystemBytecodeCache(str(templates))
         if env.loader:
             env.loader = Finished(self.ready, env.loader)
 

@@ -1,13 +1,14 @@
 """The MkDocs plugin `llmbook-weave`: hands woven Markdown to MkDocs in place of the chapters."""
 
 import contextlib
-import importlib.util
 import re
 import sys
 import threading
 from html import escape, unescape
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -33,18 +34,19 @@ from llmbook.weave.store import NO_ROOM, turn
 log = get_plugin_logger("llmbook-weave")
 
 
-def _import_later(*names: str) -> None:
-    """Have modules imported when they are first used, which in most builds they are not."""
-    for name in names:
-        if name in sys.modules or (spec := find_spec(name)) is None or spec.loader is None:
-            continue
-        spec.loader = importlib.util.LazyLoader(spec.loader)
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+class _Later(ModuleType):
+    """A module that is imported when something of it is used, which in most builds is not."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(import_module(self.__name__), name)
 
 
-with contextlib.suppress(ImportError):  # mkdocs-jupyter, which comes after us, imports both
-    _import_later("jupytext", "mkdocs_jupyter.convert")
+for _name in ("jupytext", "mkdocs_jupyter.convert"):  # for mkdocs-jupyter, which comes after us
+    sys.modules.setdefault(_name, _Later(_name))
 
 
 class WeaveConfig(Config):

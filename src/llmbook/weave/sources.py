@@ -54,6 +54,7 @@ class Module:
             of `from a import b` both `a` and `a.b`.
         asks: Whether it reads docstrings.
         computes: Whether it imports modules by names that it computes.
+        finds: Whether it has a `__getattr__`, which may import anything for a name it is asked for.
         outline: A hash of what the documentation of other modules shows of it: what it imports,
             its classes and their fields.
     """
@@ -62,7 +63,8 @@ class Module:
     imports: list[str]
     asks: bool
     computes: bool
-    outline: str = ""
+    finds: bool
+    outline: str
 
 
 def read_module(text: bytes, package: str) -> Module:
@@ -82,10 +84,13 @@ def read_module(text: bytes, package: str) -> Module:
     """
     tree = ast.parse(text)
     imports = set()
-    computes = asks = False
+    computes = asks = finds = False
     todo: list[ast.AST] = [tree]
     while todo:
         node = todo.pop()
+        if isinstance(node, ast.FunctionDef) and node.name == "__getattr__" and node in tree.body:
+            finds = True
+            continue
         if isinstance(node, ast.If) and _never(node.test):
             todo += node.orelse
             continue
@@ -108,7 +113,7 @@ def read_module(text: bytes, package: str) -> Module:
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):
             body[:] = [statement for statement in body if not isinstance(statement, INNER)]
-    return Module(meaning, sorted(imports), asks, computes, hash_of(ast.dump(tree)))
+    return Module(meaning, sorted(imports), asks, computes, finds, hash_of(ast.dump(tree)))
 
 
 def _never(test: ast.expr) -> bool:
@@ -207,7 +212,7 @@ class Sources:
         try:
             return self.module(self.path(name.partition(" ")[2]))
         except (OSError, SyntaxError):
-            return Module("", [], False, False)
+            return Module("", [], False, False, False, "")
 
     def _state(self, name: str, asks: bool) -> str | None:
         kind, _, place = name.partition(" ")
@@ -269,13 +274,17 @@ class Package:
     def closure(self, modules: Iterable[str]) -> set[str]:
         """Some modules, their packages, and all that they can import, directly or not.
 
-        Of a module that imports others by computed names, the whole package.
+        The whole package, if one imports others by names that it computes, or asks a package for a
+        name that only its `__getattr__` can know.
         """
         found: set[str] = set()
         todo = set(modules)
         while todo:
             module = todo.pop()
             parts = module.split(".")
+            above = self.modules.get(module.rpartition(".")[0])
+            if module not in self.modules and above and above.finds:
+                return set(self.modules)
             todo |= {".".join(parts[:i]) for i in range(1, len(parts))} - found
             if module in self.modules and module not in found:
                 found.add(module)
