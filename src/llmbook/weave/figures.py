@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from llmbook.plots.palette import LIGHT, TOKENS
+from llmbook.plots.palette import COLOURS, LIGHT
 
 NARROW = 340  # pixels: the width of a figure on a phone
 _TOKEN = {value.lower(): name for name, value in LIGHT.items()}
@@ -100,7 +100,7 @@ def _recoloured_image(found: re.Match[str]) -> str:
         flat = []
         for red, green, blue, alpha in colours:
             name = _token(f"#{red:02x}{green:02x}{blue:02x}") if alpha else "page"
-            flat += [int(TOKENS[name][scheme][i : i + 2], 16) for i in (1, 3, 5)]
+            flat += [int(COLOURS[name][scheme][i : i + 2], 16) for i in (1, 3, 5)]
         image = Image.fromarray(index.reshape(pixels.shape[:2]).astype(np.uint8), mode="P")
         image.putpalette(flat)
         buffer = io.BytesIO()
