@@ -19,7 +19,7 @@ from urllib.parse import urljoin
 
 import yaml
 
-from llmbook.weave.chapter import WeaveError
+from llmbook.weave.chapter import WeaveError, fences, read_chapter
 from llmbook.weave.configuration import Site, read_site
 from llmbook.weave.seeds import seeds
 
@@ -246,10 +246,18 @@ class Blocks:
         lines = ["| page | seeds |", "| --- | --- |"]
         uris = [path.relative_to(self.docs).as_posix() for path in self.docs.rglob("*.md")]
         for uri in in_reading_order(uris, self.site.pages):
-            if named := seeds((self.docs / uri).read_text("utf-8", "replace")):
+            if named := seeds(self._cells(uri)):
                 shown = ", ".join(map(str, named))
                 lines.append(f"| [{_title(self.docs / uri)}]({uri}) | {shown} |")
         return "\n".join(lines) + "\n"
+
+    def _cells(self, uri: str) -> list[str]:
+        """The code of a page's cells; none, if it cannot be read, as its own weaving says."""
+        try:
+            chapter = read_chapter(self.docs / uri, frozenset(self.functions))
+        except WeaveError:
+            return []
+        return [part.text for part in chapter.cells if part.kind == "cell"]
 
     def cite(self, text: str) -> str:
         """Give each citation its class and, as a tooltip, the reference it leads to."""
@@ -321,10 +329,18 @@ def in_reading_order(sources: Iterable[str], pages: Sequence[str]) -> list[str]:
 
 
 def reading_minutes(markdown: str) -> int:
-    """Minutes that a chapter takes: 200 words a minute, and half a minute a cell."""
-    cells = len(re.findall(r"^```python", markdown, re.M))
-    prose = re.sub(r"(?ms)^---\n.*?^---\n|^```.*?^```", "", markdown)
-    return max(1, round(len(prose.split()) / WORDS_A_MINUTE + cells * SECONDS_A_CELL / 60))
+    """Minutes that a chapter takes: 200 words a minute, and half a minute a cell or listing.
+
+    Args:
+        markdown: The page, with or without front matter.
+    """
+    body = re.sub(r"(?s)\A---\n.*?\n---\n", "", markdown)
+    lines, found = body.split("\n"), fences(body)
+    cells = sum(fence.info.split()[:1] == ["python"] for fence in found)
+    for fence in reversed(found):
+        del lines[slice(*fence.map)]  # type: ignore[misc]
+    words = len(" ".join(lines).split())
+    return max(1, round(words / WORDS_A_MINUTE + cells * SECONDS_A_CELL / 60))
 
 
 def _title(page: Path) -> str:
