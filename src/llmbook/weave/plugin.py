@@ -16,7 +16,7 @@ from mkdocs.plugins import BasePlugin, get_plugin_logger
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from llmbook.weave import labs
+from llmbook.weave import lab_pages
 from llmbook.weave.blocks import site_address
 from llmbook.weave.book import Woven, weave_book
 from llmbook.weave.store import NO_ROOM, turn
@@ -117,7 +117,7 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
     def on_page_content(self, html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
         """Give a lab page the markup of a chapter; report what could not be set."""
         if page.file.src_uri.endswith(".ipynb"):
-            html = labs.page(html, site_address(Path(config.docs_dir)))
+            html = lab_pages.page(html, site_address(Path(config.docs_dir)))
         for source, why in re.findall(
             r'<code class="output error" data-broken="(.*?)">(.*?)<', html
         ):
