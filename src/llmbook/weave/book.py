@@ -1,7 +1,10 @@
-"""A whole book at once: parse, execute what is stale, weave all."""
+"""A whole book at once: parse, execute what is stale, weave what has changed."""
 
+import functools
+import json
+import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +12,17 @@ import yaml
 
 from llmbook.weave.blocks import Blocks, reading_minutes, reading_order
 from llmbook.weave.chapter import Chapter, WeaveError, read_chapter
-from llmbook.weave.engine import Result, run
+from llmbook.weave.engine import Basis, Engine, Result
 from llmbook.weave.lab_pages import read_lab
+from llmbook.weave.listing import module_of
 from llmbook.weave.notebook import empty_notebook
 from llmbook.weave.render import Book, failure, weave
-from llmbook.weave.store import write_atomically
+from llmbook.weave.sources import content_of, hash_of
+from llmbook.weave.store import load, save, write_atomically
 
 WATTS_A_CORE = 15  # of a server processor at work, what the page's own cost is estimated with
+LISTING = re.compile(r"""^```python .*\blisting=["']?([\w.]+)""", re.M)
+OF_ALL_PAGES = re.compile(r"^```(?:outline|seeds|corrections) *$", re.M)  # read other pages too
 
 
 @dataclass
@@ -34,13 +41,20 @@ class Woven:
         return f"---\n{matter}---\n{self.body}" if self.meta else self.body
 
 
+Run = Callable[
+    [Engine, list[Chapter], Callable[[Chapter, Result | WeaveError, Basis | None], None]], None
+]
+
+
 def weave_book(
     docs: Path,
     sources: Iterable[str],
     cache: Path,
     *,
-    package: str = "llmbook",
+    package: str | None = "llmbook",
     report: Callable[[str], None] = print,
+    fork: bool = True,
+    run: Run = Engine.run,
 ) -> tuple[dict[str, Woven], list[WeaveError]]:
     """Weave the pages of a folder.
 
@@ -50,6 +64,8 @@ def weave_book(
         cache: Where results and notebooks are kept.
         package: The package whose source the results depend on.
         report: Is told a line for each executed chapter.
+        fork: Fork chapters' processes from a warm one, where the system can; else each is new.
+        run: Executes chapters; one that it gives no result for is shown as running.
 
     Returns:
         Each page by its path, and the errors; a page with an error shows it in its place.
@@ -57,41 +73,174 @@ def weave_book(
     Raises:
         OSError: If the cache or the chapters cannot be written or read for want of room or right.
     """
-    blocks = Blocks(docs)
-    book = Book(blocks.functions, (blocks.cite,), blocks.links)
-    errors = blocks.errors()
-    woven: dict[str, Woven] = {}
+    engine = Engine(docs, cache, package=package, report=report, fork=fork)
+    try:
+        return _Weaver(engine, Blocks(docs), docs, cache).weave(sources, run)
+    finally:
+        engine.close()
 
-    def failed(uri: str, error: WeaveError) -> None:
-        errors.append(error)
-        woven[uri] = Woven(f"# {Path(uri).name}\n{failure(error)}")
 
-    chapters: dict[str, Chapter] = {}
-    for uri in reading_order(docs, sources):
+class _Weaver:
+    """Weaves one state of a book."""
+
+    def __init__(self, engine: Engine, blocks: Blocks, docs: Path, cache: Path) -> None:
+        self.engine, self.blocks, self.docs, self.cache = engine, blocks, docs, cache
+        self.book = Book(blocks.functions, (blocks.cite,), blocks.links)
+        self.errors = blocks.errors()
+        self.woven: dict[str, Woven] = {}
+        own = sorted(Path(__file__).parent.rglob("*.py"))
+        data = [docs / "data/corrections.yaml", docs / "references.bib", docs.parent / "mkdocs.yml"]
+        api = sorted(p.as_posix() for p in (docs / "api").rglob("*.md"))
+        self.common = hash_of(json.dumps([[content_of(p) for p in own + data], api]))
+
+    def weave(self, sources: Iterable[str], run: Run) -> tuple[dict[str, Woven], list[WeaveError]]:
+        """Weave pages in their order: figures are numbered through a part."""
+        broken = self.engine.read()
+        order = reading_order(self.docs, sources)
+        kept = {uri: found for uri in order if (found := self._kept(uri))}
+        read = ((uri, self._read(uri)) for uri in order if uri not in kept)
+        chapters = {uri: chapter for uri, chapter in read if chapter}
+        results: dict[Path, tuple[Result | WeaveError | None, Basis | None]] = {}
+        todo = []
+        for chapter in (chapter for chapter in chapters.values() if chapter.cells):
+            if broken:
+                results[chapter.path] = broken, None
+            elif result := self.engine.find(chapter):
+                results[chapter.path] = result
+            else:
+                todo.append(chapter)
+
+        def done(chapter: Chapter, result: Result | WeaveError, basis: Basis | None) -> None:
+            results[chapter.path] = result, basis
+
+        if todo:
+            run(self.engine, todo, done)
+        self.engine.sources.keep()
+        for uri in order:
+            record = kept.get(uri)
+            if record and record["figures"][0] == self.book.figures.get(record["part"], 0):
+                self.book.figures[record["part"]] = record["figures"][1]
+                self.woven[uri] = self._page(uri, record["body"], record["meta"], record["cells"])
+                continue
+            page = chapters.get(uri) or (self._read(uri) if record else None)
+            if page is None:
+                continue
+            if record and page.cells:  # the figures before it have moved
+                results[page.path] = self.engine.find(page) or (None, None)
+            self._weave(uri, page, *results.get(page.path, (None, None)))
+        return {uri: self.woven[uri] for uri in order if uri in self.woven}, self.errors
+
+    def _read(self, uri: str) -> Chapter | None:
         try:
             reader = read_lab if uri.endswith(".py") else read_chapter
-            chapters[uri] = reader(docs / uri, frozenset(blocks.functions))
+            return reader(self.docs / uri, frozenset(self.blocks.functions))
         except WeaveError as error:
-            failed(uri, error)
-    results = run(list(chapters.values()), cache, docs=docs, package=package, report=report)
-    for uri, chapter in chapters.items():
-        result = results.get(chapter.path)
-        if isinstance(result, WeaveError) and result not in errors:  # one may be of many chapters
-            errors.append(result)
+            self._failed(uri, error)
+            return None
+
+    def _failed(self, uri: str, error: WeaveError) -> None:
+        if error not in self.errors:  # one may be of many chapters
+            self.errors.append(error)
+        self.woven.setdefault(uri, Woven(f"# {Path(uri).name}\n{failure(error)}"))
+
+    def _weave(
+        self, uri: str, chapter: Chapter, result: Result | WeaveError | None, basis: Basis | None
+    ) -> None:
+        """Weave one page, and keep it."""
+        pending = bool(chapter.cells) and result is None
+        part = chapter.meta.get("part", 0)
+        before = self.book.figures.get(part, 0)
+        if isinstance(result, WeaveError) and result not in self.errors:
+            self.errors.append(result)
         try:
-            markdown, notebook = weave(chapter, result, book)
+            shown = running(chapter) if pending else result
+            body, notebook = weave(chapter, shown, self.book)
         except WeaveError as error:
-            failed(uri, error)
+            self._failed(uri, error)
+            return
+        meta = _page_facts(uri, chapter, None if pending else result)
+        texts = (notebook, empty_notebook(notebook)) if chapter.cells else ()
+        files = self._notebooks(uri)
+        for file, text in zip(files, () if pending else texts, strict=False):
+            if not file.exists() or file.read_text(encoding="utf-8") != text:
+                write_atomically(file, text)
+        self.woven[uri] = self._page(uri, body, meta, bool(chapter.cells))
+        key = self._key(uri)
+        if key and not isinstance(result, WeaveError) and (basis or not chapter.cells):
+            try:
+                save(
+                    self._record(uri),
+                    key=key,
+                    basis=basis and asdict(basis),
+                    page={
+                        "part": part,
+                        "figures": [before, self.book.figures.get(part, 0)],
+                        "body": body,
+                        "meta": meta,
+                        "cells": bool(chapter.cells),
+                        "notebooks": [hash_of(text) for text in texts],
+                    },
+                )
+            except (TypeError, OSError):  # front matter that JSON cannot hold; a read-only store
+                self._record(uri).unlink(missing_ok=True)
+
+    def _notebooks(self, uri: str) -> tuple[Path, Path]:
+        path = (self.cache / "notebooks" / uri).with_suffix(".ipynb")
+        return path, path.with_stem(f"{path.stem}-empty")
+
+    def _page(self, uri: str, body: str, meta: dict[str, Any], cells: bool) -> Woven:
+        files = self._notebooks(uri)
+        return Woven(body, meta, *(files if cells and all(f.exists() for f in files) else ()))
+
+    # --- what is kept of a page
+
+    def _record(self, uri: str) -> Path:
+        return self.cache / "woven" / f"{hash_of(uri)}.json"
+
+    def _kept(self, uri: str) -> dict[str, Any] | None:
+        """A page as it was woven before, if it would be woven so again."""
+        found = load(self._record(uri), "key", "basis", "page")
+        if found is None or found[0] != self._key(uri):
+            return None
+        _, basis, page = found
+        if basis and not self.engine.still(Basis(**basis)):
+            return None
+        if page["cells"] and page["notebooks"] != [content_of(f) for f in self._notebooks(uri)]:
+            return None
+        kept: dict[str, Any] = page
+        return kept
+
+    def _key(self, uri: str) -> str | None:
+        """What a page is woven from, but for its result; `None` if that cannot be told."""
+        try:
+            text = (self.docs / uri).read_text(encoding="utf-8")
+            listed = [content_of(module_of(name)[0]) for name in LISTING.findall(text)]
+        except (OSError, ValueError, ImportError):
+            return None
+        others = self._others if OF_ALL_PAGES.search(text) else None
+        return hash_of(json.dumps([self.common, uri, text, listed, others]))
+
+    @functools.cached_property
+    def _others(self) -> list[tuple[str, str | None]]:
+        return [(p.as_posix(), content_of(p)) for p in sorted(self.docs.rglob("*.md"))]
+
+
+def running(chapter: Chapter) -> Result:
+    """What a page shows of a chapter that is being executed."""
+    from llmbook.weave.kernel import FIGURE
+
+    box = '<div class="output running" data-search-exclude><pre>running …</pre></div>'
+    words = '<text x="310" y="100" style="text-anchor: middle; fill: var(--ink-2)">running …</text>'
+    drawing = f'<svg width="620" height="200" viewBox="0 0 620 200">{words}</svg>'
+    figure = {"drawings": [{"width": 620, "svg": drawing}], "table": None}
+    outputs: list[list[dict[str, Any]]] = []
+    for part in chapter.cells:
+        if part.kind == "inline":
+            outputs.append([{"output_type": "stream", "name": "stdout", "text": "…"}])
             continue
-        path = empty = None
-        if chapter.cells:
-            path = (cache / "notebooks" / uri).with_suffix(".ipynb")
-            empty = path.with_stem(f"{path.stem}-empty")
-            for file, text in ((path, notebook), (empty, empty_notebook(notebook))):
-                if not file.exists() or file.read_text(encoding="utf-8") != text:
-                    write_atomically(file, text)
-        woven[uri] = Woven(markdown, _page_facts(uri, chapter, result), path, empty)
-    return woven, errors
+        data = {FIGURE: figure} if "caption" in part.options else {"text/markdown": box}
+        outputs.append([{"output_type": "display_data", "data": data, "metadata": {}}])
+    return Result(outputs, 0.0)
 
 
 def _page_facts(uri: str, chapter: Chapter, result: Result | WeaveError | None) -> dict[str, Any]:

@@ -91,117 +91,106 @@ def imports(code: str) -> set[str]:
     return found
 
 
-# --- execution -------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Basis:
+    """What a result was made from: enough to tell whether it would be made again.
+
+    Attributes:
+        listed: The chapter's key.
+        asks: Whether its code asks for docstrings.
+        names: The modules and files that it depends on.
+        result: The name of the result in the store.
+    """
+
+    listed: str
+    asks: bool
+    names: list[str]
+    result: str
 
 
-def run(
-    chapters: Sequence[Chapter],
-    cache: Path,
-    *,
-    docs: Path,
-    package: str | None = "llmbook",
-    jobs: int | None = None,
-    fork: bool = True,
-    report: Callable[[str], None] = print,
-) -> dict[Path, Result | WeaveError]:
-    """Give each chapter's result, executing in parallel those that the store lacks.
+class Engine:
+    """Executes the chapters of a book, and keeps their results.
 
     Args:
-        chapters: Parsed chapters.
-        cache: The store's folder; made if absent.
         docs: The folder of the book.
+        cache: The store's folder; made if absent.
         package: The book's package; what is wrong in one of its modules stops all chapters.
         jobs: Chapters at a time; one a core when left out.
         fork: Fork chapters' processes from a warm one, where the system can; else each is new.
         report: Is told a line for each executed chapter, unless a terminal shows a bar.
-
-    Returns:
-        For each chapter's path its result, or the error that stopped it.
     """
-    todo = [chapter for chapter in chapters if chapter.cells]
-    if not todo:
-        return {}
-    engine = _Engine(cache, docs, package)
-    try:
-        engine.read_package()
-    except SyntaxError as error:
-        message = f"{error.msg}: no cell runs until this module is mended"
-        failed = WeaveError(Path(str(error.filename)), error.lineno or 1, message)
-        return {chapter.path: failed for chapter in todo}
-    results: dict[Path, Result | WeaveError] = {}
 
-    def missing() -> list[Chapter]:
-        for chapter in todo:
-            if chapter.path not in results and (found := engine.find(chapter)):
-                results[chapter.path] = found
-        return [chapter for chapter in todo if chapter.path not in results]
-
-    if not missing():
-        engine.sources.keep()
-        return results
-    from llmbook.weave.processes import Processes  # only when something is executed
-
-    with turn(cache / "lock", report):  # a second build waits, then finds the results
-        stale = missing()
-        processes = Processes(cache, fork=fork)
-        try:
-            if stale:
-                processes.preload(engine.libraries(stale))
-            results |= _run_all(stale, engine, processes, jobs or os.cpu_count() or 1, report)
-        finally:
-            processes.close()
-        prune(cache, KEPT)
-        prune(cache / KNOWN, KEPT)
-    engine.sources.keep()
-    return results
-
-
-class _Engine:
-    """Finds and keeps the results of one book."""
-
-    def __init__(self, cache: Path, docs: Path, package: str | None) -> None:
-        self.cache, self.docs, self.package = cache, docs, package
+    def __init__(
+        self,
+        docs: Path,
+        cache: Path,
+        *,
+        package: str | None = "llmbook",
+        jobs: int | None = None,
+        fork: bool = True,
+        report: Callable[[str], None] = print,
+    ) -> None:
+        self.docs, self.cache, self.package, self.fork = docs, cache, package, fork
+        self.jobs, self.report = jobs or os.cpu_count() or 1, report
         self.roots = roots_of(docs, package)
-        self.sources = Sources(cache, self.roots)
-        self.code: Package | None = None
-        self.texts: dict[Path, str | None] = {}  # of the package's modules, before anything runs
-        self.version = functools.cache(version_of)
+        self.processes: Processes | None = None
         self.writing = threading.Lock()
 
-    def read_package(self) -> None:
-        """Read all modules, so that one that is no Python is found before anything runs."""
-        if self.package:
-            self.code = Package(self.package, self.sources)
-            self.texts = {file: content_of(file) for file in self.code.files.values()}
+    def read(self) -> WeaveError | None:
+        """Read the sources as they are now; a module that is no Python is an error of all pages."""
+        self.sources = Sources(self.cache, self.roots)
+        self.version = functools.cache(version_of)
+        self.code: Package | None = None
+        self.texts: dict[Path, str | None] = {}  # of the package's modules, before anything runs
+        try:
+            if self.package:
+                self.code = Package(self.package, self.sources)
+                self.texts = {file: content_of(file) for file in self.code.files.values()}
+        except SyntaxError as error:
+            message = f"{error.msg}: no cell runs until this module is mended"
+            return WeaveError(Path(str(error.filename)), error.lineno or 1, message)
+        return None
 
-    def libraries(self, chapters: Iterable[Chapter]) -> set[str]:
-        """What chapters import that is neither theirs nor the package's, directly or through it."""
-        cells = [part.text for chapter in chapters for part in chapter.cells]
-        names = {name for text in cells for name in imports(text)}
-        if self.code:
-            for module in self.code.closure(names):
-                names |= set(self.code.modules[module].imports)
-        own = {self.package, __name__.partition(".")[0], "__future__"}
-        beside = {p.stem for chapter in chapters for p in chapter.path.parent.glob("*.py")}
-        return {name for name in names if name and name.partition(".")[0] not in own | beside}
+    @property
+    def data_roots(self) -> list[Path]:
+        """The folders of chapters and of the package."""
+        return [self.docs, *([self.code.root] if self.code else [])]
+
+    def close(self) -> None:
+        """End the warm process, if there is one."""
+        if self.processes:
+            self.processes.close()
+            self.processes = None
+
+    # --- what is kept
 
     def _variants(self, listed: str) -> Path:
         return self.cache / KNOWN / f"{listed}.json"
 
-    def _result(self, listed: str, asks: bool, names: Sequence[str], sources: Sources) -> Path:
-        state = sources.state(names, asks=asks)
-        return self.cache / f"{hash_of(json.dumps([listed, state]))}.json"
+    def _name(self, listed: str, asks: bool, names: Sequence[str], sources: Sources) -> str:
+        return hash_of(json.dumps([listed, sources.state(names, asks=asks)]))
 
-    def find(self, chapter: Chapter) -> Result | None:
+    def still(self, basis: Basis) -> bool:
+        """Whether what a result was made from is what it was, and the result is there."""
+        name = self._name(basis.listed, basis.asks, basis.names, self.sources)
+        return name == basis.result and (self.cache / f"{name}.json").exists()
+
+    def find(self, chapter: Chapter) -> tuple[Result, Basis] | None:
         """A chapter's result, if it has run with the same modules and files."""
         listed, asks = key(chapter, self.docs, self.version)
         for names in (load(self._variants(listed), "variants") or [[]])[0]:
-            path = self._result(listed, asks, names, self.sources)
-            if found := load(path, "outputs", "seconds"):
-                return Result(*found)
+            name = self._name(listed, asks, names, self.sources)
+            if found := load(self.cache / f"{name}.json", "outputs", "seconds"):
+                return Result(*found), Basis(listed, asks, names, name)
         return None
 
-    def keep(self, chapter: Chapter, result: Result, heard: dict[str, Any], began: float) -> None:
+    def stale(self, chapters: Iterable[Chapter]) -> list[Chapter]:
+        """The chapters whose results are not there."""
+        return [chapter for chapter in chapters if chapter.cells and not self.find(chapter)]
+
+    def _keep(
+        self, chapter: Chapter, result: Result, heard: dict[str, Any], began: float
+    ) -> Basis | None:
         """Store a result, unless something that it depends on has changed since it began."""
         sources = Sources(self.cache, self.roots)
         named = {
@@ -215,19 +204,115 @@ class _Engine:
         for name, path in named.items():
             text = self.texts.get(path, now[name])
             if name.startswith("module ") and (text != now[name] or _changed_since(path, began)):
-                return
+                return None
             if name.startswith("file ") and now[name] != heard["files"][str(path)]:
-                return
+                return None
         listed, asks = key(chapter, self.docs, self.version)
-        save(
-            self._result(listed, asks, names, sources),
-            outputs=result.outputs,
-            seconds=result.seconds,
-        )
+        found = self._name(listed, asks, names, sources)
+        save(self.cache / f"{found}.json", outputs=result.outputs, seconds=result.seconds)
         before = (load(self._variants(listed), "variants") or [[]])[0]
         others = [variant for variant in before if variant != names]
         save(self._variants(listed), variants=[names, *others][:VARIANTS])
         sources.keep()
+        return Basis(listed, asks, names, found)
+
+    # --- execution
+
+    def run(
+        self,
+        chapters: Sequence[Chapter],
+        done: Callable[[Chapter, Result | WeaveError, Basis | None], None],
+    ) -> None:
+        """Execute chapters in parallel; what another build has made meanwhile is taken from it.
+
+        Args:
+            chapters: Parsed chapters, with cells.
+            done: Is told each result, or the error that stopped it, and what it depends on.
+        """
+        with turn(self.cache / "lock", self.report):
+            stale = []
+            for chapter in chapters:
+                if found := self.find(chapter):
+                    done(chapter, *found)
+                else:
+                    stale.append(chapter)
+            if stale:
+                self._execute(stale, done)
+            prune(self.cache, KEPT)
+            prune(self.cache / KNOWN, KEPT)
+        self.sources.keep()
+
+    def libraries(self, chapters: Iterable[Chapter]) -> set[str]:
+        """What chapters import that is neither theirs nor the package's, directly or through it."""
+        cells = [part.text for chapter in chapters for part in chapter.cells]
+        names = {name for text in cells for name in imports(text)}
+        if self.code:
+            for module in self.code.closure(names):
+                names |= set(self.code.modules[module].imports)
+        own = {self.package, __name__.partition(".")[0], "__future__"}
+        beside = {p.stem for chapter in chapters for p in chapter.path.parent.glob("*.py")}
+        return {name for name in names if name and name.partition(".")[0] not in own | beside}
+
+    def _execute(
+        self,
+        chapters: Sequence[Chapter],
+        done: Callable[[Chapter, Result | WeaveError, Basis | None], None],
+    ) -> None:
+        from tqdm import tqdm
+
+        from llmbook.weave.processes import Processes  # only when something is executed
+
+        self.processes = self.processes or Processes(self.cache, fork=self.fork)
+        self.processes.preload(self.libraries(chapters))
+        bar = tqdm(total=len(chapters), desc="executing chapters", disable=not sys.stderr.isatty())
+        pool = ThreadPoolExecutor(self.jobs)
+        try:
+            waiting = {pool.submit(self.run_chapter, c, self.processes): c for c in chapters}
+            for future in as_completed(waiting):
+                chapter, (outcome, basis) = waiting[future], future.result()
+                done(chapter, outcome, basis)
+                bar.update()
+                if bar.disable:
+                    took = f"{outcome.seconds:.1f} s" if isinstance(outcome, Result) else "failed"
+                    self.report(f"executed {chapter.path.name}: {took}")
+        finally:  # also if we are interrupted: no other chapter begins, and those that run end
+            pool.shutdown(wait=False, cancel_futures=True)
+            self.processes.interrupt()
+            pool.shutdown()
+            bar.close()
+
+    def run_chapter(
+        self, chapter: Chapter, processes: "Processes", name: str = ""
+    ) -> tuple[Result | WeaveError, Basis | None]:
+        """Execute a chapter in a process of this name, and keep its result."""
+        from llmbook.weave.processes import DeadProcessError, SlowCellError
+
+        began = time.time()
+        folder = chapter.path.parent.resolve()
+        outputs: Outputs = []
+        part = Part("cell", "", 1)
+        cells = map(_code, chapter.cells)
+        try:
+            with processes.run(cells, folder, self.roots.values(), name) as running:
+                running.begin(TIMEOUT)
+                for part in chapter.cells:
+                    shown = running.answer(TIMEOUT)["outputs"]
+                    _check(chapter, part, shown)
+                    outputs.append(_tidy(shown))
+                heard = running.answer(TIMEOUT)
+        except WeaveError as error:
+            return error, None
+        except SlowCellError:
+            why = f"this cell ran over {TIMEOUT} s: let it do less, or keep what takes long"
+            return WeaveError(chapter.path, part.line, f"{why}\n{part.text}"), None
+        except DeadProcessError as death:
+            said = ANSI.sub("", str(death))
+            why = "Kernel died (killed, or out of memory?): let this cell need less"
+            return WeaveError(chapter.path, part.line, f"{why}\n{part.text}\n{said}"), None
+        result = Result(outputs, heard["seconds"])
+        with self.writing, contextlib.suppress(SyntaxError):  # of a module edited meanwhile
+            return result, self._keep(chapter, result, heard, began)
+        return result, None
 
 
 def _changed_since(path: Path, began: float) -> bool:
@@ -235,66 +320,6 @@ def _changed_since(path: Path, began: float) -> bool:
         return changed_at(path) >= began
     except OSError:
         return True
-
-
-def _run_all(
-    chapters: Sequence[Chapter],
-    engine: _Engine,
-    processes: "Processes",
-    jobs: int,
-    report: Callable[[str], None],
-) -> dict[Path, Result | WeaveError]:
-    from tqdm import tqdm
-
-    results: dict[Path, Result | WeaveError] = {}
-    bar = tqdm(total=len(chapters), desc="executing chapters", disable=not sys.stderr.isatty())
-    pool = ThreadPoolExecutor(jobs)
-    try:
-        waiting = {pool.submit(_run_chapter, c, engine, processes): c for c in chapters}
-        for done in as_completed(waiting):
-            chapter, outcome = waiting[done], done.result()
-            results[chapter.path] = outcome
-            bar.update()
-            if bar.disable:
-                took = f"{outcome.seconds:.1f} s" if isinstance(outcome, Result) else "failed"
-                report(f"executed {chapter.path.name}: {took}")
-    finally:  # also if we are interrupted: no other chapter begins, and those that run end
-        pool.shutdown(wait=False, cancel_futures=True)
-        processes.interrupt()
-        pool.shutdown()
-        bar.close()
-    return results
-
-
-def _run_chapter(chapter: Chapter, engine: _Engine, processes: "Processes") -> Result | WeaveError:
-    """Execute a chapter and keep its result."""
-    from llmbook.weave.processes import DeadProcessError, SlowCellError
-
-    began = time.time()
-    folder = chapter.path.parent.resolve()
-    outputs: Outputs = []
-    part = Part("cell", "", 1)
-    try:
-        with processes.run(map(_code, chapter.cells), folder, engine.roots.values()) as running:
-            running.begin(TIMEOUT)
-            for part in chapter.cells:
-                shown = running.answer(TIMEOUT)["outputs"]
-                _check(chapter, part, shown)
-                outputs.append(_tidy(shown))
-            heard = running.answer(TIMEOUT)
-    except WeaveError as error:
-        return error
-    except SlowCellError:
-        why = f"this cell ran over {TIMEOUT} s: let it do less, or keep what takes long"
-        return WeaveError(chapter.path, part.line, f"{why}\n{part.text}")
-    except DeadProcessError as death:
-        said = ANSI.sub("", str(death))
-        why = "Kernel died (killed, or out of memory?): let this cell need less"
-        return WeaveError(chapter.path, part.line, f"{why}\n{part.text}\n{said}")
-    result = Result(outputs, heard["seconds"])
-    with engine.writing, contextlib.suppress(SyntaxError):  # of a module that is edited meanwhile
-        engine.keep(chapter, result, heard, began)
-    return result
 
 
 def _check(chapter: Chapter, part: Any, outputs: list[dict[str, Any]]) -> None:

@@ -31,9 +31,10 @@ def source(chapter: Chapter, part: Part) -> str:
     """
     name = part.options["listing"]
     missing = f"listing: {name!r} is not in the package"
-    file, inside = _module(name)
-    if not file:
-        raise WeaveError(chapter.path, part.line, missing)
+    try:
+        file, inside = module_of(name)
+    except (ImportError, ValueError):
+        raise WeaveError(chapter.path, part.line, missing) from None
     text = read_text(file)
     try:
         objects = dict(_objects(ast.parse(text).body))
@@ -49,20 +50,26 @@ def source(chapter: Chapter, part: Part) -> str:
     return _without_docstring(textwrap.dedent("".join(f"{line}\n" for line in lines)))
 
 
-def _module(name: str) -> tuple[Path | None, str]:
-    """The file of the module that an object is in, if there is one, and the object's name there."""
+def module_of(name: str) -> tuple[Path, str]:
+    """The file of the module that an object is in, and the object's name there.
+
+    Nothing is imported and no file is read.
+
+    Raises:
+        ImportError: If there is no such package, or no such file.
+        ValueError: If no package can have that name.
+    """
     package, *rest = name.split(".")
-    try:
-        spec = find_spec(package)
-    except (ImportError, ValueError):  # no name that a package can have
-        spec = None
+    spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        return None, name
+        raise ImportError(package)
     place = Path(spec.submodule_search_locations[0])
     while rest and ((place / rest[0]).is_dir() or (place / f"{rest[0]}.py").is_file()):
         place /= rest.pop(0)
     file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
-    return file if file.is_file() else None, ".".join(rest)
+    if not file.is_file():
+        raise ImportError(name)
+    return file, ".".join(rest)
 
 
 def _objects(body: Iterable[ast.stmt], prefix: str = "") -> Iterator[tuple[str, ast.stmt]]:

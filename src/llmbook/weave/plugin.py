@@ -1,27 +1,50 @@
 """The MkDocs plugin `llmbook-weave`: hands woven Markdown to MkDocs in place of the chapters."""
 
 import contextlib
+import importlib.util
 import re
+import sys
+import threading
 from html import escape, unescape
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from jinja2 import Environment
 from mkdocs.config import config_options
 from mkdocs.config.base import Config
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
-from mkdocs.plugins import BasePlugin, get_plugin_logger
+from mkdocs.livereload import LiveReloadServer
+from mkdocs.plugins import BasePlugin, CombinedEvent, event_priority, get_plugin_logger
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.nav import Navigation
 from mkdocs.structure.pages import Page
 
 from llmbook.weave import lab_pages
 from llmbook.weave.blocks import site_address
 from llmbook.weave.book import Woven, weave_book
+from llmbook.weave.engine import Engine
+from llmbook.weave.pages import Pages
+from llmbook.weave.serving import Background, with_reload
 from llmbook.weave.store import NO_ROOM, turn
 
 log = get_plugin_logger("llmbook-weave")
+
+
+def _import_later(*names: str) -> None:
+    """Have modules imported when they are first used, which in most builds they are not."""
+    for name in names:
+        if name in sys.modules or (spec := find_spec(name)) is None or spec.loader is None:
+            continue
+        spec.loader = importlib.util.LazyLoader(spec.loader)
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+
+
+with contextlib.suppress(ImportError):  # mkdocs-jupyter, which comes after us, imports both
+    _import_later("jupytext", "mkdocs_jupyter.convert")
 
 
 class WeaveConfig(Config):
@@ -29,10 +52,11 @@ class WeaveConfig(Config):
 
     cache = config_options.Type(str, default=".cache/weave")
     package = config_options.Type(str, default="llmbook")
+    fork = config_options.Type(bool, default=True)
 
 
 class WeavePlugin(BasePlugin[WeaveConfig]):
-    """Executes chapters before MkDocs reads them."""
+    """Executes chapters before MkDocs reads them, and keeps what MkDocs makes of the pages."""
 
     def on_startup(self, *, command: Literal["build", "gh-deploy", "serve"], dirty: bool) -> None:
         """Under `serve` an error is shown in its page and the server goes on."""
@@ -40,6 +64,7 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
         self.announced = False
         self.locked = contextlib.ExitStack()
         self.woven: dict[str, Woven] = {}
+        self.background: Background | None = None
 
     def on_config(self, config: MkDocsConfig) -> MkDocsConfig:
         """Say at once where the book will be, and watch the package too."""
@@ -54,9 +79,11 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
                 f"package {self.config.package!r} cannot be imported: install it, or name another "
                 "as `package` of llmbook-weave in mkdocs.yml"
             )
+        self.cache = root / self.config.cache
         if self.serving:
             config.watch.extend(package.submodule_search_locations)
-        self.cache = root / self.config.cache
+            self.background = self.background or Background(self.cache, log)
+            config.watch.append(str(self.background.finished))
         return config
 
     def on_pre_build(self, *, config: MkDocsConfig) -> None:
@@ -64,9 +91,13 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
         if not self.serving:  # which has a folder of its own
             with contextlib.suppress(OSError):  # a store that is read-only may still have all
                 self.locked.enter_context(turn(self.cache / "site.lock", log.info))
+        self.pages = Pages(config, self.cache / "pages", self.config.package)
 
+    @event_priority(-100)
     def on_post_build(self, *, config: MkDocsConfig) -> None:
-        """Let the next one in."""
+        """Keep the pages, and let the next build in."""
+        with contextlib.suppress(OSError):  # likewise
+            self.pages.close()
         self.locked.close()
 
     def on_build_error(self, *, error: Exception) -> None:
@@ -74,6 +105,17 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
         self.locked.close()
         if isinstance(error, OSError):
             raise PluginError(f"{error}: {NO_ROOM}") from None
+
+    def on_shutdown(self) -> None:
+        """End what runs."""
+        if self.background:
+            self.background.close()
+
+    def on_serve(self, server: LiveReloadServer, **_: Any) -> LiveReloadServer:
+        """See what has run while the server was about to start."""
+        if self.background and self.background.running:
+            threading.Timer(2, self.background.build_again).start()
+        return server
 
     def on_files(self, files: Files, *, config: MkDocsConfig) -> Files:
         """Weave every page; add the executed notebooks; hand labs over as notebooks."""
@@ -83,20 +125,43 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
             if file.src_uri.endswith(".md") or re.fullmatch(r"labs/[\w-]+\.py", file.src_uri)
         ]
         self.woven, errors = weave_book(
-            Path(config.docs_dir), sources, self.cache, package=self.config.package, report=log.info
+            Path(config.docs_dir),
+            sources,
+            self.cache,
+            package=self.config.package,
+            report=log.info,
+            fork=self.config.fork,
+            run=self.background.run if self.background else Engine.run,
         )
         for error in errors:
             log.error(str(error))  # which fails a strict build; else the page shows it in its place
         for uri, woven in self.woven.items():
-            if woven.notebook is None or woven.empty is None:
-                continue
-            if uri.endswith(".py"):
+            if uri.endswith(".py") and woven.notebook:
                 files.remove(files.src_uris[uri])
-            for notebook in (woven.notebook, woven.empty):
+            for notebook in filter(None, (woven.notebook, woven.empty)):
                 name = notebook.relative_to(self.cache / "notebooks").as_posix()
                 folder, directory_urls = str(self.cache / "notebooks"), config.use_directory_urls
                 files.append(File(name, folder, config.site_dir, directory_urls))
         return files
+
+    def on_nav(self, nav: Navigation, *, config: MkDocsConfig, files: Files) -> None:
+        """Remember what pages may link to, and their order."""
+        self.pages.set_files(files)
+        self.nav = nav
+
+    @event_priority(-100)  # after mkdocs-jupyter, which has a way of its own to render a page
+    def on_pre_page(self, page: Page, *, config: MkDocsConfig, files: Files) -> Page:
+        """Convert a page only if what it is made from has changed."""
+        if page.file.src_uri.endswith(".ipynb"):
+            render, site = page.render, site_address(Path(config.docs_dir))
+
+            def render_lab(config: MkDocsConfig, files: Files) -> None:
+                render(config, files)
+                page.content = lab_pages.page(page.content or "", site)
+
+            page.render = render_lab  # type: ignore[method-assign]
+        self.pages.wrap(page)
+        return page
 
     def on_page_read_source(self, *, page: Page, config: MkDocsConfig) -> str | None:
         """A woven page has been read: MkDocs needs not, and sees no later state of it."""
@@ -115,9 +180,7 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
         return woven.body
 
     def on_page_content(self, html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-        """Give a lab page the markup of a chapter; report what could not be set."""
-        if page.file.src_uri.endswith(".ipynb"):
-            html = lab_pages.page(html, site_address(Path(config.docs_dir)))
+        """Report what could not be set."""
         for source, why in re.findall(
             r'<code class="output error" data-broken="(.*?)">(.*?)<', html
         ):
@@ -125,3 +188,33 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
             line = before.count("\n") + 1 if found else 1
             log.error(f"{page.file.abs_src_path}:{line}: {unescape(why)}")
         return html
+
+    @event_priority(-30)  # after mkdocstrings
+    def _write_api_files(self, env: Environment, **_: Any) -> None:
+        self.pages.write_api_files()
+
+    @event_priority(-200)  # after all that changes the content of pages
+    def _hand_over(self, env: Environment, *, config: MkDocsConfig, files: Files) -> None:
+        self.pages.prepare(env, files, self.nav)
+
+    on_env = CombinedEvent(_write_api_files, _hand_over)
+
+    @event_priority(100)
+    def _before_search(self, /, context: Any, *, page: Page, **_: Any) -> None:
+        self.pages.before_search(page)
+
+    @event_priority(-100)
+    def _after_search(self, /, context: Any, *, page: Page, **_: Any) -> None:
+        self.pages.after_search(page)
+
+    on_page_context = CombinedEvent(_before_search, _after_search)
+
+    @event_priority(100)
+    def _finish(self, /, output: str, *, page: Page, **_: Any) -> None:
+        self.pages.finish(page, output)
+
+    @event_priority(-100)
+    def _reload(self, /, output: str, *, page: Page, **_: Any) -> str:
+        return with_reload(output) if self.serving else output
+
+    on_post_page = CombinedEvent(_finish, _reload)

@@ -111,11 +111,12 @@ class Processes:
         self.warm: subprocess.Popen[bytes] | None = None
         self.socket: socket.socket | None = None
         self.loaded: set[str] = set()
-        self.running: set[Running] = set()
+        self.running: dict[Running, str] = {}
 
     def preload(self, modules: set[str]) -> None:
-        """Have these modules imported before chapters start."""
-        if not self.fork or (self.warm and self.warm.poll() is None and modules <= self.loaded):
+        """Have these modules imported before chapters start; not while some run."""
+        lives = self.warm is not None and self.warm.poll() is None
+        if not self.fork or (lives and (modules <= self.loaded or self.running)):
             return
         self.close()
         self.loaded |= modules
@@ -133,7 +134,9 @@ class Processes:
         theirs.close()
 
     @contextlib.contextmanager
-    def run(self, cells: Iterable[str], folder: Path, roots: Iterable[Path]) -> Iterator[Running]:
+    def run(
+        self, cells: Iterable[str], folder: Path, roots: Iterable[Path], name: str = ""
+    ) -> Iterator[Running]:
         """Start the process of a chapter, which ends with this context."""
         log = tempfile.TemporaryFile()  # noqa: SIM115 (`Running` closes it)
         mine, theirs = os.pipe()
@@ -159,17 +162,18 @@ class Processes:
                 os.close(theirs)
         logs = [log] if self.socket is None else [log, self.log]
         running = Running(mine, logs, process)
-        self.running.add(running)
+        self.running[running] = name
         try:
             yield running
         finally:
-            self.running.discard(running)
+            del self.running[running]
             running.end()
 
-    def interrupt(self) -> None:
-        """Kill the chapters' processes that run."""
-        for running in tuple(self.running):
-            running.kill()
+    def interrupt(self, name: str = "") -> None:
+        """Kill the chapters' processes that run, or those of one name."""
+        for running, its in tuple(self.running.items()):
+            if name in ("", its):
+                running.kill()
 
     def close(self) -> None:
         """End all."""

@@ -19,6 +19,7 @@ from typing import Any
 DOCUMENTATION = {"__doc__", "getdoc", "help"}  # what reads docstrings
 ASKS = re.compile(r"__doc__|\bgetdoc\b|\bhelp\(|\bpinfo\b|\w\?\s*$", re.M)  # the same in a cell
 KNOWN = "known"  # the folder of the store where it is written what depends on what
+INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Assign, ast.Expr)  # shown at home alone
 ELSEWHERE = {"site-packages", "dist-packages", "__pycache__", "node_modules"}
 
 
@@ -53,12 +54,15 @@ class Module:
             of `from a import b` both `a` and `a.b`.
         asks: Whether it reads docstrings.
         computes: Whether it imports modules by names that it computes.
+        outline: A hash of what the documentation of other modules shows of it: what it imports,
+            its classes and their fields.
     """
 
     meaning: str
     imports: list[str]
     asks: bool
     computes: bool
+    outline: str = ""
 
 
 def read_module(text: bytes, package: str) -> Module:
@@ -100,7 +104,11 @@ def read_module(text: bytes, package: str) -> Module:
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and _is_text(body[0]):
             del body[0]
-    return Module(hash_of(ast.dump(tree)), sorted(imports), asks, computes)
+    meaning = hash_of(ast.dump(tree))
+    for node in ast.walk(tree):
+        if isinstance(body := getattr(node, "body", None), list):
+            body[:] = [statement for statement in body if not isinstance(statement, INNER)]
+    return Module(meaning, sorted(imports), asks, computes, hash_of(ast.dump(tree)))
 
 
 def _never(test: ast.expr) -> bool:
