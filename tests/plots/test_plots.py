@@ -11,6 +11,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.patches import Arc, Rectangle
 from PIL import Image
 
 from llmbook.architectures.history import ARCHITECTURES
@@ -145,6 +146,7 @@ def test_a_heatmap_has_all_its_numbers_as_a_table() -> None:
     mask = np.arange(17) <= np.arange(20)[:, None]
     queries, keys = [f"q{row}" for row in range(20)], [f"k{column}" for column in range(17)]
     figure = heatmap(weights, queries, keys, mask=mask, title="all")
+    assert figure.table
     head, *rows = figure.table
     assert head == ["all", *keys]
     assert [row[0] for row in rows] == queries
@@ -239,7 +241,7 @@ def test_figures_follow_the_scheme_and_fit_a_phone() -> None:
     assert [drawing["width"] for drawing in wide] == [620, NARROW]
 
 
-def drawn(figure: Figure) -> ElementTree.Element:
+def page_of(figure: Figure) -> ElementTree.Element:
     """The widest drawing of a figure, as a page has it."""
     return ElementTree.fromstring(str(themed_svgs(figure)[0]["svg"]))
 
@@ -266,10 +268,11 @@ def test_a_heatmap_tints_by_weight_and_marks_what_is_forbidden() -> None:
         mask=np.array([[True, False], [True, True]]),
     )
     axes = figure.axes[0]
-    tints = [to_hex(cell.get_facecolor()).upper() for cell in axes.patches]
+    cells = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    tints = [to_hex(cell.get_facecolor()).upper() for cell in cells]
     assert tints == [LIGHT["seq-10"], LIGHT["seq-10"], LIGHT["seq-0"]]
     written = {text.get_position(): (text.get_text(), text.get_color()) for text in axes.texts}
-    side = axes.patches[2].get_x() - axes.patches[1].get_x()
+    side = cells[2].get_x() - cells[1].get_x()
     assert written[0.5 * side, 0.5 * side + 0.5] == ("1", LIGHT["on-seq-10"])
     assert written[1.5 * side, 0.5 * side][0] == "·"
     assert written[1.5 * side, 1.5 * side + 0.5] == ("0", LIGHT["on-seq-0"])
@@ -284,6 +287,7 @@ def test_a_heatmap_names_axes_rows_and_columns() -> None:
     assert texts["left"].get_position()[0] < texts["right"].get_position()[0]
     assert {"down", "across"} <= set(texts)
     assert [text.get_rotation() for text in (texts["left"], texts["down"])] == [0, 90]
+    assert few.table
     assert few.table[0] == ["", "left", "right"]
     many = heatmap(np.full((1, 9), 0.1), ["row"], [f"c{index}" for index in range(9)], title="what")
     texts = {text.get_text(): text for text in many.axes[0].texts}
@@ -318,13 +322,14 @@ def test_arcs_join_the_words_that_look_at_each_other() -> None:
     centres = [text.get_position()[0] for text in axes.texts]
     assert [text.get_text() for text in axes.texts] == SENTENCE
     assert centres == sorted(centres)
-    ends = [(arc.center[0] - arc.width / 2, arc.center[0] + arc.width / 2) for arc in axes.patches]
+    drawn = [patch for patch in axes.patches if isinstance(patch, Arc)]
+    ends = [(arc.center[0] - arc.width / 2, arc.center[0] + arc.width / 2) for arc in drawn]
     pairs = [(0, 1), (0, 2), (1, 2)]
     np.testing.assert_allclose(ends, [[centres[left], centres[right]] for left, right in pairs])
-    assert [arc.get_alpha() for arc in axes.patches] == [0.16, 1, 1]
-    widths = [arc.get_linewidth() for arc in axes.patches]
+    assert [arc.get_alpha() for arc in drawn] == [0.16, 1, 1]
+    widths = [arc.get_linewidth() for arc in drawn]
     np.testing.assert_allclose(np.diff(widths), 8 * np.diff([0.6, 0.1, 0.89]))
-    weights = {text.get_text(): text.get_weight() for text in axes.texts}
+    weights = {text.get_text(): text.get_fontweight() for text in axes.texts}
     assert weights == {"The": 400, "cat": 600, "slept": 600}  # who looks, and at whom most
 
 
@@ -358,7 +363,7 @@ def test_signed_numbers_are_an_image_in_both_schemes() -> None:
     values = np.array([[-2.0, 0.0], [1.0, 2.0]])
     figure = signed_image(values, title="sine", x_label="column", y_label="row")
     assert figure.axes[0].get_title(loc="left") == "sine; rows: row"
-    images = {e.get("class"): e for e in drawn(figure).iter("image")}
+    images = {e.get("class"): e for e in page_of(figure).iter("image")}
     assert set(images) == {"only-light", "only-dark"}
     for scheme, name in enumerate(("only-light", "only-dark")):
         data = base64.b64decode(images[name].attrib["href"].partition(",")[2])
@@ -405,5 +410,5 @@ def test_a_class_is_given_to_the_part_that_has_it() -> None:
     figure.add_classes(one, "word", "first")
     figure.add_classes(two, "word")
     assert one.get_gid() != two.get_gid()
-    groups = {e.get("class"): e for e in drawn(figure).iter("g") if e.get("class")}
+    groups = {e.get("class"): e for e in page_of(figure).iter("g") if e.get("class")}
     assert {name: group[0].text for name, group in groups.items()} == {"word first": "one", "word": "two"}  # fmt: skip
