@@ -2,13 +2,15 @@
 
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from llmbook.weave.blocks import Blocks, corrections
+from llmbook.weave.blocks import Blocks, corrections, references
 from tests.book import DOCS, nav
 
 ROWS = corrections(DOCS)
+KNOWN = references(DOCS)
 PLACED = [
     (page, name)
     for page in nav()
@@ -35,10 +37,9 @@ def test_every_claim_that_was_checked_and_found_wanting_has_a_row() -> None:
 def test_a_row_names_sources_that_the_bibliography_has(name: str) -> None:
     """And says in a few words what is right."""
     row = ROWS[name]
-    known = Blocks(DOCS)._entries
-    assert all(key in known for key in row["sources"])
+    assert all(key in KNOWN for key in row["sources"])
     inline = re.findall(r"\]\[(\w+)\]", row["right"] + row["lesson"])
-    assert all(key in known for key in inline)
+    assert all(key in KNOWN for key in inline)
     assert len(row["right"].split()) <= 75
 
 
@@ -79,3 +80,15 @@ def test_a_faulty_row_is_named(tmp_path: object, rows: str, message: str) -> Non
     (tmp_path / "data/corrections.yaml").write_text(rows)
     with pytest.raises(ValueError, match=re.escape(message)):
         corrections(tmp_path)
+
+
+def test_data_that_cannot_be_read_is_empty_whoever_asks_first(tmp_path: Path) -> None:
+    """A block before the errors, or after them."""
+    (tmp_path / "references.bib").write_text("@article{a,\n  year 2020\n}\n")
+    first, last = Blocks(tmp_path), Blocks(tmp_path)
+    (error,) = last.errors()
+    assert error.path == tmp_path / "references.bib"
+    for blocks in (first, last):
+        assert (blocks.references(""), blocks.all_corrections("")) == ("\n", "")
+        assert blocks.cite("[a][a]") == "[a][a]"
+    assert [str(each) for each in first.errors()] == [str(error)]

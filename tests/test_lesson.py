@@ -1,6 +1,7 @@
 """The book mirrors the lesson: its headings in its order, its diagrams byte for byte."""
 
 import re
+from functools import cache
 
 import pytest
 
@@ -87,13 +88,20 @@ def test_every_diagram_has_its_drawing() -> None:
         assert "font-family" not in svg
 
 
+@cache
+def fences() -> frozenset[str]:
+    """The names of the book's own fences."""
+    from llmbook.weave.blocks import Blocks
+
+    return frozenset(Blocks(DOCS).functions)
+
+
 @pytest.mark.parametrize("path", chapters(), ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_a_chapter_has_the_books_form(path: object) -> None:
     """A part, a question, one h1, something to try, and short lines in cells."""
-    from llmbook.weave.blocks import Blocks
     from llmbook.weave.chapter import read_chapter
 
-    chapter = read_chapter(path, frozenset(Blocks(DOCS).functions))
+    chapter = read_chapter(path, fences())
     assert chapter.meta["part"] == 1 + ("evolution", "transformer", "models", "challenges").index(
         path.parent.name
     )

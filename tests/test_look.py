@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llmbook.plots.palette import LIGHT, TOKENS, contrast
+from llmbook.plots.palette import COLOURS, LIGHT, contrast
 from tests.book import DOCS, ROOT
 
 CSS = (DOCS / "assets/book.css").read_text(encoding="utf-8")
@@ -26,8 +26,8 @@ SCHEMES = (tokens('[data-md-color-scheme="default"]'), tokens('[data-md-color-sc
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 def test_the_style_sheet_and_the_palette_are_one_table(scheme: int) -> None:
     """Figures take their colours from the palette, pages from the style sheet."""
-    assert {n: c for n, c in SCHEMES[scheme].items() if n in TOKENS} == {
-        name: pair[scheme] for name, pair in TOKENS.items()
+    assert {n: c for n, c in SCHEMES[scheme].items() if n in COLOURS} == {
+        name: pair[scheme] for name, pair in COLOURS.items()
     }
 
 
@@ -36,16 +36,16 @@ def test_text_and_marks_have_contrast_on_every_ground(scheme: int) -> None:
     """4.5 to 1 for text, 3 to 1 for marks that carry meaning."""
     for ground in GROUNDS:
         for name in TEXT:
-            assert contrast(TOKENS[name][scheme], TOKENS[ground][scheme]) >= 4.5, (name, ground)
+            assert contrast(COLOURS[name][scheme], COLOURS[ground][scheme]) >= 4.5, (name, ground)
         for name in MARKS:
-            assert contrast(TOKENS[name][scheme], TOKENS[ground][scheme]) >= 3, (name, ground)
+            assert contrast(COLOURS[name][scheme], COLOURS[ground][scheme]) >= 3, (name, ground)
     for name, colour in SCHEMES[scheme].items():
         if name.startswith("code-"):
-            assert contrast(colour, TOKENS["code"][scheme]) >= 4.5, name
-    for name in TOKENS:
+            assert contrast(colour, COLOURS["code"][scheme]) >= 4.5, name
+    for name in COLOURS:
         if name.startswith("on-"):
-            assert contrast(TOKENS[name][scheme], TOKENS[name[3:]][scheme]) >= 4.5, name
-    assert contrast(TOKENS["page"][scheme], TOKENS["ink"][scheme]) >= 4.5  # the button
+            assert contrast(COLOURS[name][scheme], COLOURS[name[3:]][scheme]) >= 4.5, name
+    assert contrast(COLOURS["page"][scheme], COLOURS["ink"][scheme]) >= 4.5  # the button
 
 
 def test_every_light_colour_is_unique() -> None:

@@ -1,17 +1,25 @@
 """`llmbook.plots`: what a figure shows is what it was given, and no name hides another."""
 
+import base64
+import io
 import itertools
+import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.patches import Arc, Rectangle
+from PIL import Image
 
 from llmbook.architectures.history import ARCHITECTURES
-from llmbook.plots.attention import heatmap, pattern
-from llmbook.plots.charts import bars, dots, line_chart, plane, timeline
+from llmbook.plots.attention import arcs, heatmap, pattern
+from llmbook.plots.charts import bars, dots, line_chart, plane, signed_image, timeline
 from llmbook.plots.names import Names, _overlap
-from llmbook.plots.style import M, S  # fmt: skip
+from llmbook.plots.palette import COLOURS, LIGHT
+from llmbook.plots.style import BookFigure, M, S
 from llmbook.weave.figures import NARROW, themed_svgs
 
 SIZES = {
@@ -38,7 +46,7 @@ def shared(figure: Figure) -> float:
 def test_names_on_the_timeline_do_not_overlap(width: int) -> None:
     """All models of the book at once, at the width of the text and of a phone."""
     figure = timeline(SIZES, title="Parameters")
-    height = 460 if width == M else figure.narrow_height  # type: ignore[attr-defined]
+    height = 460 if width == M else figure.narrow_height
     figure.set_size_inches(width / 72, height / 72)
     assert shared(figure) < 1
     assert all(box.x0 >= 0 and box.x1 <= width and 0 <= box.y0 <= box.y1 for box in boxes(figure))
@@ -138,7 +146,8 @@ def test_a_heatmap_has_all_its_numbers_as_a_table() -> None:
     mask = np.arange(17) <= np.arange(20)[:, None]
     queries, keys = [f"q{row}" for row in range(20)], [f"k{column}" for column in range(17)]
     figure = heatmap(weights, queries, keys, mask=mask, title="all")
-    head, *rows = figure.table  # type: ignore[attr-defined]
+    assert figure.table
+    head, *rows = figure.table
     assert head == ["all", *keys]
     assert [row[0] for row in rows] == queries
     assert rows[0][1:] == ["0.00", *["masked"] * 16]
@@ -230,3 +239,176 @@ def test_figures_follow_the_scheme_and_fit_a_phone() -> None:
     assert [drawing["width"] for drawing in narrow] == [324]
     wide = themed_svgs(dots({"a": 2015, "b": 2020}, title="t", x_label="x", mark={"m": 2018}))
     assert [drawing["width"] for drawing in wide] == [620, NARROW]
+
+
+def page_of(figure: Figure) -> ElementTree.Element:
+    """The widest drawing of a figure, as a page has it."""
+    return ElementTree.fromstring(str(themed_svgs(figure)[0]["svg"]))
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [(8, "all"), (9, "largest"), (16, "largest"), (17, "none")]
+)
+def test_a_heatmap_writes_what_its_cells_have_room_for(size: int, shown: str) -> None:
+    """All numbers up to 8 x 8, up to 16 x 16 the largest of each row, then none."""
+    weights = np.random.default_rng(0).dirichlet(np.ones(size), size=size)
+    words = [f"w{index}" for index in range(size)]
+    texts = [text.get_text() for text in heatmap(weights, words).axes[0].texts]
+    numbers = [text for text in texts if re.fullmatch(r"\.\d\d|[01]", text)]
+    expected = {"all": weights.ravel(), "largest": weights.max(axis=1), "none": []}[shown]
+    np.testing.assert_allclose([float(number) for number in numbers], expected, atol=0.0051)
+    assert sorted(text for text in texts if text.startswith("w")) == sorted(2 * words)
+
+
+def test_a_heatmap_tints_by_weight_and_marks_what_is_forbidden() -> None:
+    """The darkest for 1, the palest for 0, a number that can be read on its cell, no cell for a dot."""
+    figure = heatmap(
+        np.array([[1.0, 0.0], [0.996, 0.004]]),
+        ["a", "b"],
+        mask=np.array([[True, False], [True, True]]),
+    )
+    axes = figure.axes[0]
+    cells = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    tints = [to_hex(cell.get_facecolor()).upper() for cell in cells]
+    assert tints == [LIGHT["seq-10"], LIGHT["seq-10"], LIGHT["seq-0"]]
+    written = {text.get_position(): (text.get_text(), text.get_color()) for text in axes.texts}
+    side = cells[2].get_x() - cells[1].get_x()
+    assert written[0.5 * side, 0.5 * side + 0.5] == ("1", LIGHT["on-seq-10"])
+    assert written[1.5 * side, 0.5 * side][0] == "·"
+    assert written[1.5 * side, 1.5 * side + 0.5] == ("0", LIGHT["on-seq-0"])
+
+
+def test_a_heatmap_names_axes_rows_and_columns() -> None:
+    """The rows beside, the columns above; slanted where columns are narrow; a title only if given."""
+    few = heatmap(np.full((1, 2), 0.5), ["row"], ["left", "right"], axes=("down", "across"))
+    texts = {text.get_text(): text for text in few.axes[0].texts}
+    assert texts["row"].get_position()[0] < 0
+    assert texts["left"].get_position()[1] < 0
+    assert texts["left"].get_position()[0] < texts["right"].get_position()[0]
+    assert {"down", "across"} <= set(texts)
+    assert [text.get_rotation() for text in (texts["left"], texts["down"])] == [0, 90]
+    assert few.table
+    assert few.table[0] == ["", "left", "right"]
+    many = heatmap(np.full((1, 9), 0.1), ["row"], [f"c{index}" for index in range(9)], title="what")
+    texts = {text.get_text(): text for text in many.axes[0].texts}
+    assert texts["c0"].get_rotation() == 60
+    assert "what" in texts
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.zeros((2, 3)), r"shape \(2, 3\), words name 2 rows and 2 columns"),
+        (np.array([[1.0, 0.0], [1.1, 0.0]]), "between 0 and 1"),
+        (np.array([[1.0, 0.0], [-0.1, 0.0]]), "between 0 and 1"),
+        (np.array([[1.0, 0.0], [np.nan, 0.0]]), "between 0 and 1"),
+    ],
+)
+def test_a_heatmap_refuses_what_are_no_weights_of_its_words(
+    weights: np.ndarray, message: str
+) -> None:
+    """Of another shape, or not from 0 to 1."""
+    with pytest.raises(ValueError, match=message):
+        heatmap(weights, ["a", "b"])
+
+
+SENTENCE = ["The", "cat", "slept"]
+LOOKS = np.array([[1.0, 0.0, 0.0], [0.6, 0.4, 0.0], [0.1, 0.89, 0.01]])
+
+
+def test_arcs_join_the_words_that_look_at_each_other() -> None:
+    """As thick as the weight, full for one word, faint for the others; too small ones are left out."""
+    axes = arcs(LOOKS, SENTENCE, focus=2).axes[0]
+    centres = [text.get_position()[0] for text in axes.texts]
+    assert [text.get_text() for text in axes.texts] == SENTENCE
+    assert centres == sorted(centres)
+    drawn = [patch for patch in axes.patches if isinstance(patch, Arc)]
+    ends = [(arc.center[0] - arc.width / 2, arc.center[0] + arc.width / 2) for arc in drawn]
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    np.testing.assert_allclose(ends, [[centres[left], centres[right]] for left, right in pairs])
+    assert [arc.get_alpha() for arc in drawn] == [0.16, 1, 1]
+    widths = [arc.get_linewidth() for arc in drawn]
+    np.testing.assert_allclose(np.diff(widths), 8 * np.diff([0.6, 0.1, 0.89]))
+    weights = {text.get_text(): text.get_fontweight() for text in axes.texts}
+    assert weights == {"The": 400, "cat": 600, "slept": 600}  # who looks, and at whom most
+
+
+def test_a_page_can_point_at_the_arcs_of_a_word() -> None:
+    """Each arc has the class of the word that looks, each word its own; at both widths."""
+    figure = arcs(LOOKS, SENTENCE, focus=1)
+    wide, narrow = (ElementTree.fromstring(str(each["svg"])) for each in themed_svgs(figure))
+    for svg in (wide, narrow):
+        classes = [e.get("class") for e in svg.iter() if e.get("class")]
+        assert classes == [
+            "arc arc-1",
+            "arc arc-2",
+            "arc arc-2",
+            "word word-0",
+            "word word-1",
+            "word word-2",
+        ]
+        assert not [e for e in svg.iter("g") if e.get("id")]
+    assert (narrow.get("width"), narrow.get("height")) == ("340", "190")
+
+
+@pytest.mark.parametrize(("size", "focus"), [(2, 0), (3, 3), (3, -1)])
+def test_arcs_refuse_what_does_not_fit_the_words(size: int, focus: int) -> None:
+    """Another number of weights than words, or a word that is not there."""
+    with pytest.raises(ValueError, match=rf"shape \({size}, {size}\) and focus {focus} .* 3 words"):
+        arcs(np.eye(size), SENTENCE, focus=focus)
+
+
+def test_signed_numbers_are_an_image_in_both_schemes() -> None:
+    """Blue below zero, amber above, the middle at zero, the first row on top."""
+    values = np.array([[-2.0, 0.0], [1.0, 2.0]])
+    figure = signed_image(values, title="sine", x_label="column", y_label="row")
+    assert figure.axes[0].get_title(loc="left") == "sine; rows: row"
+    images = {e.get("class"): e for e in page_of(figure).iter("image")}
+    assert set(images) == {"only-light", "only-dark"}
+    for scheme, name in enumerate(("only-light", "only-dark")):
+        data = base64.b64decode(images[name].attrib["href"].partition(",")[2])
+        pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        if "scale(1 -1)" in images[name].get("transform", ""):
+            pixels = pixels[::-1]
+        height, width = (size // 4 for size in pixels.shape[:2])
+        found = [pixels[y, x] for y in (height, 3 * height) for x in (width, 3 * width)]
+        expected = [COLOURS[f"div-{step}"][scheme] for step in (0, 5, 8, 10)]
+        assert [f"#{red:02X}{green:02X}{blue:02X}" for red, green, blue in found] == expected
+
+
+def test_a_drawing_holds_nothing_that_a_page_has_no_need_of() -> None:
+    """No metadata, no fonts, no ids but those it refers to, numbers of two decimals, one line."""
+    (first, _) = themed_svgs(line_chart({"a <b>": ([1, 2], [2, 4])}, title="#123456", x_label="x"))
+    text = str(first["svg"])
+    svg = ElementTree.fromstring(text)
+    assert {element.tag for element in svg.iter()} <= {"svg", "g", "path", "defs", "use", "text", "clipPath", "rect"}  # fmt: skip
+    referred = set(re.findall(r'(?:url\(|href=")#([^")]+)', text))
+    assert {element.get("id") for element in svg.iter() if element.get("id")} == referred != set()
+    assert not re.search(r"font-family|xmlns|\n|\d\.\d{3}", text)
+    assert {"a <b>", "#123456"} <= {
+        element.text for element in svg.iter("text")
+    }  # text is no colour
+    assert "stroke: var(--blue)" in text
+
+
+def test_a_plain_matplotlib_figure_keeps_its_height_on_a_phone() -> None:
+    """Any figure in the palette's colours is drawn; only the book's know more of themselves."""
+    figure = Figure(figsize=(400 / 72, 100 / 72), facecolor="none")
+    figure.text(0.5, 0.5, "it", color=LIGHT["ink"])
+    found = [ElementTree.fromstring(str(each["svg"])).attrib for each in themed_svgs(figure)]
+    assert [(each["width"], each["height"]) for each in found] == [("400", "100"), ("340", "100")]
+    figure.text(0, 0, "red", color="#ff0000")
+    with pytest.raises(ValueError, match="colour #ff0000 is not in"):
+        themed_svgs(figure)
+
+
+def test_a_class_is_given_to_the_part_that_has_it() -> None:
+    """And each part has a name of its own in the plain drawing."""
+    figure = BookFigure(200, 100)
+    one = figure.text(0, 0, "one", color=LIGHT["ink"])
+    two = figure.text(0, 0.5, "two", color=LIGHT["ink"])
+    figure.add_classes(one, "word", "first")
+    figure.add_classes(two, "word")
+    assert one.get_gid() != two.get_gid()
+    groups = {e.get("class"): e for e in page_of(figure).iter("g") if e.get("class")}
+    assert {name: group[0].text for name, group in groups.items()} == {"word first": "one", "word": "two"}  # fmt: skip

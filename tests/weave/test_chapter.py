@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmbook.weave.blocks import reading_minutes
 from llmbook.weave.chapter import WeaveError, parse_options, read_chapter
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -43,6 +44,26 @@ def test_inline_values_are_found_in_prose_and_not_in_code(tmp_path: Path) -> Non
         ("inline", "1 + 1", 1),
         ("inline", "f(2)", 7),
     ]
+
+
+@pytest.mark.parametrize(
+    "fence",
+    ["```text\n{}\n```", "~~~\n{}\n~~~~", "````md\n```\n{}\n```\n````", "   ```text\n{}\n   ```"],
+)  # fmt: skip
+def test_a_value_in_a_fence_is_text_whatever_its_marks(tmp_path: Path, fence: str) -> None:
+    """As CommonMark has it: longer marks, marks within, up to three blanks before."""
+    text = "`{python} 1`\n\n" + fence.replace("{}", "`{python} no`") + "\n"
+    chapter = read(tmp_path, text)
+    assert [part.text for part in chapter.cells] == ["1"]
+    assert "".join(part.text for part in chapter.parts if part.kind == "prose") == text[12:]
+
+
+def test_minutes_count_words_of_prose_and_cells() -> None:
+    """Not the words of code, nor of the front matter."""
+    cell, prose = "```python hide=input\n" + "x = 1\n" * 500 + "```\n", "word " * 400
+    assert reading_minutes(f"---\nquestion: {prose}\n---\n{prose}\n") == 2
+    assert reading_minutes(f"{prose}\n\n{cell}\n{prose}\n\n{cell}\n~~~\n{prose}\n~~~\n") == 5
+    assert reading_minutes("") == 1
 
 
 @given(st.text(alphabet="ab `{}python\n#*-1.", max_size=80))

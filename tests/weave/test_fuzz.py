@@ -16,7 +16,7 @@ from llmbook.weave.book import weave_book
 from llmbook.weave.chapter import Chapter, WeaveError, read_chapter
 from llmbook.weave.engine import Result, key
 from llmbook.weave.kernel import FIGURE
-from llmbook.weave.labs import read_lab
+from llmbook.weave.lab_pages import read_lab
 from llmbook.weave.render import Book, failure, weave
 from tests.book import DOCS, ROOT, chapters
 from tests.weave.test_killed import LONG

@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from jaxtyping import Bool, Float
-from matplotlib.figure import Figure
 from matplotlib.patches import Arc, Rectangle
 
 from llmbook.plots.palette import LIGHT
-from llmbook.plots.style import STYLE, S
+from llmbook.plots.style import BookFigure, S, cover, style
 
 
 def heatmap(
@@ -21,7 +19,7 @@ def heatmap(
     mask: Bool[np.ndarray, "query key"] | None = None,
     title: str = "",
     axes: tuple[str, str] = ("query: looking", "key: looked at"),
-) -> Figure:
+) -> BookFigure:
     """Weights as a table of tinted cells that reads as a sentence: row looks at column.
 
     Up to 8 x 8 every cell carries its number, up to 16 x 16 only each row's largest, above that
@@ -56,76 +54,91 @@ def heatmap(
     if not ((weights >= 0) & (weights <= 1 + 1e-9)).all():
         raise ValueError("weights must lie between 0 and 1")
     allowed = np.ones(weights.shape, dtype=bool) if mask is None else mask
-    rows, columns = weights.shape
-    slant = 0 if columns <= 8 else 60  # degrees: narrow columns have no room for lying words
-    above = 26.0 if not slant else 14 + 5.6 * max(map(len, keys))
-    left, top = max(66.0, 34 + 6.4 * max(map(len, queries))), above + (44.0 if title else 18.0)
-    side = min(36.0, (S - left) / columns) if columns <= 8 else 26.0
-    width, height = max(S, left + side * columns), top + side * rows + 6
-    with mpl.rc_context({**STYLE, "figure.constrained_layout.use": False}):
-        figure = Figure(figsize=(width / 72, height / 72))
-        ax = figure.add_axes((0, 0, 1, 1))
-        ax.set(xlim=(-left, width - left), ylim=(height - top, -top))
-        ax.set_axis_off()
-        for row, column in np.ndindex(rows, columns):
-            x, y = column * side, row * side
-            weight = float(weights[row, column])
-            if not allowed[row, column]:
-                ax.text(x + side / 2, y + side / 2, "·", ha="center", va="center", weight=600)
-                continue
-            step = min(10, int(weight * 11))
-            face = LIGHT[f"seq-{step}"]
-            ax.add_patch(
-                Rectangle(
-                    (x + side * 0.03, y + side * 0.03),
-                    side * 0.94,
-                    side * 0.94,
-                    facecolor=face,
-                    clip_on=False,
-                )
-            )
-            largest = weights[row].argmax() == column
-            if max(rows, columns) <= 8 or (max(rows, columns) <= 16 and largest):
-                ax.text(
-                    x + side / 2, y + side / 2 + 0.5, _two_decimals(weight), size=12,
-                    ha="center", va="center", color=LIGHT[f"on-seq-{step}"],
-                )  # fmt: skip
-        for row, word in enumerate(queries):
-            ax.text(-8, (row + 0.5) * side, word, ha="right", va="center")
-        for column, word in enumerate(keys):
-            ax.text(
-                (column + 0.5) * side,
-                -7,
-                word,
-                ha="center" if not slant else "left",
-                va="bottom",
-                rotation=slant,
-            )
-        ax.text(
-            columns * side / 2,
-            -above,
-            axes[1],
-            ha="center",
-            va="bottom",
-            color=LIGHT["amber"],
-            weight=600,
-        )
-        ax.text(
-            8 - left,
-            rows * side / 2,
-            axes[0],
-            ha="center",
-            va="center",
-            rotation=90,
-            color=LIGHT["blue"],
-            weight=600,
-        )
-        if title:
-            ax.text(-left, -top + 4, title, size=13, weight=600, va="top")
+    slant = 0 if len(keys) <= 8 else 60  # degrees: narrow columns have no room for lying words
+    above = 14 + 5.6 * max(map(len, keys)) if slant else 26.0
+    left = max(66.0, 34 + 6.4 * max(map(len, queries)))
+    side = 26.0 if slant else min(36.0, (S - left) / len(keys))
+    width = max(S, left + side * len(keys))
+    with style(layout=False):
+        grid = _Grid(weights.shape, side, width=width, left=left, top=above + (44 if title else 18))
+        _fill_weights(grid, weights, allowed)
+        grid.name_cells(queries, keys, slant)
+        grid.name_axes(axes, beside=left - 8, above=above)
+        grid.entitle(title)
     numbers = np.where(allowed, np.char.mod("%.2f", weights), "masked").tolist()
     named = [[word, *row] for word, row in zip(queries, numbers, strict=True)]
-    figure.table = [[title, *keys], *named]  # type: ignore[attr-defined]
-    return figure
+    grid.figure.table = [[title, *keys], *named]
+    return grid.figure
+
+
+def _fill_weights(grid: "_Grid", weights: np.ndarray, allowed: np.ndarray) -> None:
+    """A tinted cell for each allowed pair, with its number where there is room, else a dot."""
+    for row, column in np.ndindex(weights.shape):
+        if not allowed[row, column]:
+            grid.write(row, column, "·", weight=600)
+            continue
+        weight = float(weights[row, column])
+        step = min(10, int(weight * 11))
+        grid.fill(row, column, f"seq-{step}")
+        largest = weights[row].argmax() == column
+        if max(weights.shape) <= (16 if largest else 8):
+            grid.write(row, column, _two_decimals(weight), below=0.5, size=12,
+                       color=LIGHT[f"on-seq-{step}"])  # fmt: skip
+
+
+class _Grid:
+    """A figure of square cells in rows and columns, in which a unit is a pixel.
+
+    Args:
+        shape: How many rows and columns.
+        side: Of a cell.
+        width: Of the figure; its height is what the cells need.
+        left: Room beside the cells.
+        top: Room above them.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], side: float, *, width: float, left: float, top: float
+    ) -> None:
+        self.rows, self.columns = shape
+        self.side, self.left, self.top = side, left, top
+        height = top + side * self.rows + 6
+        self.figure = BookFigure(width, height)
+        self.axes = cover(self.figure)
+        self.axes.set(xlim=(-left, width - left), ylim=(height - top, -top))
+
+    def fill(self, row: int, column: int, colour: str) -> None:
+        """Tint a cell."""
+        gap = 0.03 * self.side
+        corner = (column * self.side + gap, row * self.side + gap)
+        inner = self.side - 2 * gap
+        self.axes.add_patch(Rectangle(corner, inner, inner, facecolor=LIGHT[colour], clip_on=False))
+
+    def write(self, row: int, column: int, text: str, *, below: float = 0, **look: Any) -> None:
+        """Write into a cell, some pixels below its middle."""
+        x, y = (column + 0.5) * self.side, (row + 0.5) * self.side + below
+        self.axes.text(x, y, text, ha="center", va="center", **look)
+
+    def name_cells(self, rows: Sequence[str], columns: Sequence[str], slant: int) -> None:
+        """Write a word beside each row, and one above each column, slanted by some degrees."""
+        for row, word in enumerate(rows):
+            self.axes.text(-8, (row + 0.5) * self.side, word, ha="right", va="center")
+        for column, word in enumerate(columns):
+            self.axes.text((column + 0.5) * self.side, -7, word, ha="left" if slant else "center",
+                           va="bottom", rotation=slant)  # fmt: skip
+
+    def name_axes(self, names: tuple[str, str], *, beside: float, above: float) -> None:
+        """Write the names of the vertical and the horizontal axis, some pixels from the cells."""
+        middle, centre = self.rows * self.side / 2, self.columns * self.side / 2
+        self.axes.text(centre, -above, names[1], ha="center", va="bottom", color=LIGHT["amber"],
+                       weight=600)  # fmt: skip
+        self.axes.text(-beside, middle, names[0], ha="center", va="center", rotation=90,
+                       color=LIGHT["blue"], weight=600)  # fmt: skip
+
+    def entitle(self, title: str) -> None:
+        """Write what the figure shows on top."""
+        if title:
+            self.axes.text(-self.left, 4 - self.top, title, size=13, weight=600, va="top")
 
 
 def _two_decimals(weight: float) -> str:
@@ -140,7 +153,7 @@ def pattern(
     title: str,
     axes: tuple[str, str] = ("query", "key"),
     width: int = S,
-) -> Figure:
+) -> BookFigure:
     """A mask as a grid: a full cell where the query (row) may look at the key (column).
 
     Where a heatmap shows how much, this shows only whether, so it stays readable up to about
@@ -166,35 +179,20 @@ def pattern(
     """
     if mask.size == 0:
         raise ValueError(f"a pattern needs at least one pair, got a mask of shape {mask.shape}")
-    rows, columns = mask.shape
-    left, top, right = 22.0, 52.0, 6.0
-    side = (width - left - right) / columns
-    height = top + side * rows + 6
-    settings: Any = {**STYLE, "figure.constrained_layout.use": False}
-    with mpl.rc_context(settings):
-        figure = Figure(figsize=(width / 72, height / 72))
-        ax = figure.add_axes((0, 0, 1, 1))
-        ax.set(xlim=(-left, width - left), ylim=(height - top, -top))
-        ax.set_axis_off()
-        gap = 0.06 * side
-        for row, column in np.ndindex(rows, columns):
-            ax.add_patch(
-                Rectangle(
-                    (column * side + gap / 2, row * side + gap / 2), side - gap, side - gap,
-                    facecolor=LIGHT["blue" if mask[row, column] else "seq-0"],
-                )
-            )  # fmt: skip
-        ax.text(columns * side / 2, -7, axes[1], ha="center", va="bottom",
-                color=LIGHT["amber"], weight=600)  # fmt: skip
-        ax.text(-11, rows * side / 2, axes[0], ha="center", va="center", rotation=90,
-                color=LIGHT["blue"], weight=600)  # fmt: skip
-        ax.text(-left, -top + 4, title, size=13, weight=600, va="top")
-    return figure
+    left, right = 22.0, 6.0
+    side = (width - left - right) / mask.shape[1]
+    with style(layout=False):
+        grid = _Grid(mask.shape, side, width=width, left=left, top=52)
+        for row, column in np.ndindex(mask.shape):
+            grid.fill(row, column, "blue" if mask[row, column] else "seq-0")
+        grid.name_axes(axes, beside=11, above=7)
+        grid.entitle(title)
+    return grid.figure
 
 
 def arcs(
     weights: Float[np.ndarray, "query key"], words: Sequence[str], focus: int, *, width: int = 560
-) -> Figure:
+) -> BookFigure:
     """Attention as arcs over a sentence: the thicker an arc, the more its right word looks left.
 
     The arcs of one word are full, those of the others faint; on a page, pointing at a word shows
@@ -224,12 +222,10 @@ def arcs(
     lengths = np.array([len(word) + 2.2 for word in words])
     centres = (np.cumsum(lengths) - lengths / 2) / lengths.sum()
     target = int(np.argmax(np.where(np.arange(len(words)) == focus, 0, weights[focus])))
-    with mpl.rc_context({**STYLE, "figure.constrained_layout.use": False}):
-        figure = Figure(figsize=(width / 72, 0.46 * width / 72))
-        figure.narrow_height = 190  # type: ignore[attr-defined]
-        ax = figure.add_axes((0, 0, 1, 1))
-        ax.set(xlim=(0, 1), ylim=(-0.16, 1.04))
-        ax.set_axis_off()
+    with style(layout=False):
+        figure = BookFigure(width, 0.46 * width, narrow_height=190)
+        axes = cover(figure)
+        axes.set(xlim=(0, 1), ylim=(-0.16, 1.04))
         for query, key in np.ndindex(weights.shape):
             if query == key or weights[query, key] < 0.02:
                 continue
@@ -237,13 +233,14 @@ def arcs(
             arc = Arc(
                 ((centres[query] + centres[key]) / 2, 0), span, 2 * span**0.8, theta1=0, theta2=180,
                 color=LIGHT["plum"], linewidth=0.6 + 8 * weights[query, key],
-                alpha=1 if query == focus else 0.16, gid=f"class-arc arc-{query}",
+                alpha=1 if query == focus else 0.16,
             )  # fmt: skip
-            ax.add_patch(arc)
+            figure.add_classes(axes.add_patch(arc), "arc", f"arc-{query}")
         for index, (x, word) in enumerate(zip(centres, words, strict=True)):
             marked = index in {focus, target}
-            ax.text(
+            written = axes.text(
                 x, -0.1, word, ha="center", va="center", weight=600 if marked else 400,
-                color=LIGHT["plum" if marked else "ink"], gid=f"class-word word-{index}",
+                color=LIGHT["plum" if marked else "ink"],
             )  # fmt: skip
+            figure.add_classes(written, "word", f"word-{index}")
     return figure

@@ -6,12 +6,11 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from llmbook.plots.names import MARK, Names, Point, Real
 from llmbook.plots.palette import LIGHT, SERIES
-from llmbook.plots.style import M, S, new_figure, style
+from llmbook.plots.style import BookFigure, M, S, new_figure, style
 
 NAME_WIDTH, NAME_HEIGHT = 60, 19  # pixels that a line’s name takes, with its margin
 Numbers = Sequence[float | int] | np.ndarray
@@ -27,7 +26,7 @@ def line_chart(
     height: int = 300,
     width: int = M,
     y_format: Callable[[float], str] | None = None,
-) -> Figure:
+) -> BookFigure:
     """Lines that carry their own names, in their own colours, at their right end.
 
     Args:
@@ -120,7 +119,7 @@ def signed_image(
     y_label: str,
     height: int = 300,
     width: int = M,
-) -> Figure:
+) -> BookFigure:
     """A large table of signed numbers as an image: blue below zero, amber above, equal limits.
 
     Args:
@@ -161,7 +160,7 @@ def bars(
     y_format: Callable[[float], str] = plain_number,
     highlight: Sequence[str] = (),
     width: int = M,
-) -> Figure:
+) -> BookFigure:
     """Horizontal bars from zero, in the given order, each with its number at its end.
 
     Args:
@@ -213,7 +212,7 @@ def plane(
     x_label: str,
     height: int = S,
     width: int = S,
-) -> Figure:
+) -> BookFigure:
     """Named points in two dimensions, and arrows that carry their names at their middle.
 
     Args:
@@ -275,7 +274,7 @@ def timeline(
     narrow_height: int = 560,
     width: int = M,
     y_format: Callable[[float], str] = plain_number,
-) -> Figure:
+) -> BookFigure:
     """Sizes over the years on a logarithmic axis, each mark with its name.
 
     What is whole is filled. Where only a part of it is at work, an open mark hangs below and
@@ -352,7 +351,7 @@ def dots(
     highlight: Sequence[str] = (),
     x_format: Callable[[float], str] = "{:g}".format,
     width: int = M,
-) -> Figure:
+) -> BookFigure:
     """One dot on a line for each name, in the given order, its value written beside it.
 
     Unlike bars, dots need no zero, so they suit years.

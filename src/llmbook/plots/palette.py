@@ -33,7 +33,7 @@ def contrast(first: str, second: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-TOKENS: dict[str, tuple[str, str]] = {
+COLOURS: dict[str, tuple[str, str]] = {
     "page": ("#FCFBF8", "#15171E"),
     "code": ("#F5F3EC", "#1D2029"),
     "output": ("#FFFFFF", "#15171E"),
@@ -73,12 +73,12 @@ def _nudge(colour: str, steps: int) -> str:
 for _name, _ramps, _offset in (("seq", _SEQUENTIAL, 2), ("div", _DIVERGING, 14)):
     for _step, _pair in enumerate(zip(*(ramp.split() for ramp in _ramps), strict=True)):
         _light, _dark = (f"#{colour}" for colour in _pair)
-        TOKENS[f"{_name}-{_step}"] = (_light, _dark)
+        COLOURS[f"{_name}-{_step}"] = (_light, _dark)
         _on = [
             max(choices, key=lambda c, ground=ground: contrast(c, ground))  # type: ignore[misc]
             for choices, ground in zip(_NUMBERS, (_light, _dark), strict=True)
         ]
-        TOKENS[f"on-{_name}-{_step}"] = (_nudge(_on[0], _offset + _step), _on[1])
+        COLOURS[f"on-{_name}-{_step}"] = (_nudge(_on[0], _offset + _step), _on[1])
 
-LIGHT: dict[str, str] = {name: pair[0] for name, pair in TOKENS.items()}
+LIGHT: dict[str, str] = {name: pair[0] for name, pair in COLOURS.items()}
 SERIES = ("blue", "amber", "teal", "plum", "ochre", "rubric")

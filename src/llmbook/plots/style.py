@@ -4,12 +4,14 @@ Sizes are in CSS pixels: S is 324 wide and never scaled, M fills the text column
 Nothing here touches pyplot's global state, so a figure is a value like any other.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from importlib.resources import files
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib import font_manager
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -52,14 +54,59 @@ for _font in files("llmbook").joinpath("fonts").iterdir():
     font_manager.fontManager.addfont(str(_font))
 
 
-def style() -> AbstractContextManager[None]:
-    """The book's look, for a `with` block in which axes are made and labelled."""
-    return mpl.rc_context(STYLE)
+class BookFigure(Figure):
+    """A figure of the book: a drawing, and what a page needs to know of it.
+
+    Args:
+        width: Pixels.
+        height: Pixels.
+        narrow_height: Pixels at phone width; the same height when left out.
+        table: What the figure shows, for those who cannot see it: rows of texts, the title and the
+            names of the columns first.
+
+    Attributes:
+        classes: The CSS classes of the parts of the drawing that have any, by their `gid`.
+    """
+
+    def __init__(
+        self,
+        width: float,
+        height: float,
+        *,
+        narrow_height: float | None = None,
+        table: Sequence[Sequence[str]] | None = None,
+    ) -> None:
+        super().__init__(figsize=(width / 72, height / 72))
+        self.narrow_height = height if narrow_height is None else narrow_height
+        self.table = table
+        self.classes: dict[str, str] = {}
+
+    def add_classes(self, artist: Artist, *names: str) -> None:
+        """Give a part of the drawing CSS classes, by which the book's style sheet can point at it.
+
+        Examples:
+            >>> figure = BookFigure(324, 100)
+            >>> figure.add_classes(figure.text(0.5, 0.5, "it"), "word", "word-1")
+            >>> figure.classes
+            {'part-0': 'word word-1'}
+        """
+        gid = f"part-{len(self.classes)}"
+        artist.set_gid(gid)
+        self.classes[gid] = " ".join(names)
+
+
+def style(*, layout: bool = True) -> AbstractContextManager[None]:
+    """The book's look, for a `with` block in which axes are made and labelled.
+
+    Args:
+        layout: Make room for the labels of axes; without, axes stay where they are put.
+    """
+    return mpl.rc_context({**STYLE, "figure.constrained_layout.use": layout})
 
 
 def new_figure(
     width: int = M, height: int = 300, narrow_height: int | None = None
-) -> tuple[Figure, Axes]:
+) -> tuple[BookFigure, Axes]:
     """A figure of the book with one pair of axes. Call it inside `style()`.
 
     Args:
@@ -70,6 +117,15 @@ def new_figure(
     Returns:
         The figure and its axes.
     """
-    figure = Figure(figsize=(width / 72, height / 72))
-    figure.narrow_height = narrow_height or height  # type: ignore[attr-defined]
+    figure = BookFigure(width, height, narrow_height=narrow_height)
     return figure, figure.add_subplot()
+
+
+def cover(figure: BookFigure) -> Axes:
+    """Axes that fill a figure and are not seen: to draw what is no chart.
+
+    Call it inside `style(layout=False)`.
+    """
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    return axes

@@ -10,18 +10,20 @@ becomes the visible note of that row of `data/corrections.yaml`. Nothing is exec
 texts, kept once and shown in several places.
 """
 
-import functools
 import html
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urljoin
 
 import yaml
 
-from llmbook.weave.chapter import WeaveError
+from llmbook.weave.chapter import WeaveError, fences, read_chapter
+from llmbook.weave.configuration import Site, read_site
 from llmbook.weave.seeds import seeds
+
+T = TypeVar("T")
 
 FIELDS = {"id", "claim", "verdict", "lesson", "right", "sources", "page"}
 VERDICTS = {
@@ -41,13 +43,15 @@ def corrections(docs: Path) -> dict[str, dict[str, Any]]:
         docs: The folder that holds `data/`.
 
     Returns:
-        Each row with `id`, `verdict`, `lesson`, `right`, `sources`, `page` and perhaps `claim`.
+        Each row with `id`, `verdict`, `lesson`, `right`, `sources`, `page` and perhaps `claim`;
+        none, if there is no such file.
 
     Raises:
         ValueError: If a row lacks a field, has an unknown one, or an id comes twice.
     """
+    file = docs / "data/corrections.yaml"
     rows: dict[str, dict[str, Any]] = {}
-    for row in yaml.safe_load((docs / "data/corrections.yaml").read_text(encoding="utf-8")):
+    for row in yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else ():
         name = row.get("id")
         if wrong := (set(row) - FIELDS) | (FIELDS - {"claim"} - set(row)):
             raise ValueError(f"corrections.yaml: row {name!r} has wrong or missing fields {wrong}")
@@ -59,6 +63,29 @@ def corrections(docs: Path) -> dict[str, dict[str, Any]]:
             raise ValueError(f"corrections.yaml: id {name!r} comes twice")
         rows[name] = row
     return rows
+
+
+def references(docs: Path) -> dict[str, tuple[str, str]]:
+    """The entries of `references.bib`, checked.
+
+    Args:
+        docs: The folder that holds it.
+
+    Returns:
+        For each key the name by which it is cited, and the reference as a line of Markdown; none,
+        if there is no such file.
+
+    Raises:
+        ValueError: If an entry has no author, or an address that no page may link to.
+        KeyError: If it lacks a title or a year.
+    """
+    file = docs / "references.bib"
+    if not file.exists():
+        return {}
+    from pybtex.database import parse_file
+
+    entries = parse_file(str(file)).entries
+    return {key: (_name(key, entry), _reference(entry)) for key, entry in entries.items()}
 
 
 def _name(key: str, entry: Any) -> str:
@@ -112,12 +139,24 @@ def _text(value: str) -> str:
 class Blocks:
     """Renders the fences of one book.
 
+    What cannot be read of the book's data counts as empty, and is among its `errors`.
+
     Args:
         docs: The folder of the book's pages.
+        site: What is known of the published book; when left out, what the `mkdocs.yml` beside the
+            folder says.
     """
 
-    def __init__(self, docs: Path) -> None:
+    def __init__(self, docs: Path, site: Site | None = None) -> None:
         self.docs = docs
+        self._errors: list[WeaveError] = []
+        mkdocs = docs.parent / "mkdocs.yml"
+        self.site = site or self._read(lambda: read_site(mkdocs), mkdocs, Site())
+        rows, bibliography = docs / "data/corrections.yaml", docs / "references.bib"
+        self._rows: dict[str, dict[str, Any]] = self._read(lambda: corrections(docs), rows, {})
+        self._cited: dict[str, tuple[str, str]] = self._read(
+            lambda: references(docs), bibliography, {}
+        )
         self.functions: dict[str, Callable[[str], str]] = {
             "correction": self.correction,
             "corrections": self.all_corrections,
@@ -126,38 +165,24 @@ class Blocks:
             "seeds": self.seeds,
         }
 
-    @functools.cached_property
-    def _rows(self) -> dict[str, dict[str, Any]]:
-        return corrections(self.docs) if (self.docs / "data/corrections.yaml").exists() else {}
+    def _read(self, read: Callable[[], T], file: Path, otherwise: T) -> T:
+        """What a function reads from a file, or what to take if it cannot."""
+        try:
+            return read()
+        except Exception as error:  # of two libraries, or a wrong type in the data
+            mark = getattr(error, "problem_mark", None)
+            line = mark.line + 1 if mark else getattr(error, "lineno", None) or 1
+            self._errors.append(WeaveError(file, line, f"cannot be read: {error}"))
+            return otherwise
 
-    @functools.cached_property
-    def _entries(self) -> dict[str, Any]:
-        from pybtex.database import parse_file
-
-        file = self.docs / "references.bib"
-        return dict(parse_file(str(file)).entries) if file.exists() else {}
-
-    @functools.cached_property
-    def _cited(self) -> dict[str, tuple[str, str]]:
-        return {key: (_name(key, entry), _reference(entry)) for key, entry in self._entries.items()}
+    def errors(self) -> list[WeaveError]:
+        """What is wrong with the data."""
+        return list(self._errors)
 
     def _source(self, key: str) -> str:
         if key not in self._cited:
             raise ValueError(f"references.bib has no entry {key!r}")
         return f"[{self._cited[key][0]}][{key}]"
-
-    def errors(self) -> list[WeaveError]:
-        """What is wrong with the data; of a file that cannot be read, the book then has nothing."""
-        found = []
-        for name, file in (("_rows", "data/corrections.yaml"), ("_cited", "references.bib")):
-            try:
-                getattr(self, name)
-            except Exception as error:  # of two libraries, or a wrong type in the data
-                mark = getattr(error, "problem_mark", None)
-                line = mark.line + 1 if mark else getattr(error, "lineno", None) or 1
-                found.append(WeaveError(self.docs / file, line, f"cannot be read: {error}"))
-                self.__dict__[name] = {}
-        return found
 
     def correction(self, text: str) -> str:
         """The notes of some rows, an id a line, as one admonition each."""
@@ -220,11 +245,19 @@ class Blocks:
         """A table of the pages whose cells name seeds, in reading order."""
         lines = ["| page | seeds |", "| --- | --- |"]
         uris = [path.relative_to(self.docs).as_posix() for path in self.docs.rglob("*.md")]
-        for uri in reading_order(self.docs, uris):
-            if named := seeds((self.docs / uri).read_text("utf-8", "replace")):
+        for uri in in_reading_order(uris, self.site.pages):
+            if named := seeds(self._cells(uri)):
                 shown = ", ".join(map(str, named))
                 lines.append(f"| [{_title(self.docs / uri)}]({uri}) | {shown} |")
         return "\n".join(lines) + "\n"
+
+    def _cells(self, uri: str) -> list[str]:
+        """The code of a page's cells; none, if it cannot be read, as its own weaving says."""
+        try:
+            chapter = read_chapter(self.docs / uri, frozenset(self.functions))
+        except WeaveError:
+            return []
+        return [part.text for part in chapter.cells if part.kind == "cell"]
 
     def cite(self, text: str) -> str:
         """Give each citation its class and, as a tooltip, the reference it leads to."""
@@ -239,10 +272,10 @@ class Blocks:
     def links(self, page: Path, text: str) -> str:
         """A page's prose for its notebook, which lies elsewhere: links lead to the site.
 
-        They do so if `site_url` is set in `mkdocs.yml`; citations and names of the package are
-        links there too.
+        They do so if the site has an address; citations and names of the package are links there
+        too.
         """
-        site = site_address(self.docs)
+        site = self.site.address
         if not site:
             return text
         source = f"{site}{page.relative_to(self.docs).as_posix()}"
@@ -271,25 +304,43 @@ def _address(source: str) -> str:
 
 
 def site_address(docs: Path) -> str:
-    """Where the book of this folder is published: `site_url` of the `mkdocs.yml` beside it."""
-    site = docs.parent / "mkdocs.yml"
-    found = re.search(r"(?m)^site_url: *(\S+)", site.read_text("utf-8")) if site.exists() else None
-    return found[1].rstrip("/") + "/" if found else ""
+    """Where the book of this folder is published, as the `mkdocs.yml` beside it says."""
+    return read_site(docs.parent / "mkdocs.yml").address
 
 
 def reading_order(docs: Path, sources: Iterable[str]) -> list[str]:
     """The pages as the navigation in the `mkdocs.yml` beside `docs` has them, then the others."""
-    site = docs.parent / "mkdocs.yml"
-    nav = re.findall(r"[\w./-]+\.(?:md|ipynb)", site.read_text("utf-8")) if site.exists() else []
-    place = {uri.removesuffix(".ipynb"): number for number, uri in enumerate(nav)}
-    return sorted(sources, key=lambda uri: (place.get(uri.removesuffix(".py"), len(nav)), uri))
+    return in_reading_order(sources, read_site(docs.parent / "mkdocs.yml").pages)
+
+
+def in_reading_order(sources: Iterable[str], pages: Sequence[str]) -> list[str]:
+    """Pages as the navigation has them, then the others by name.
+
+    Args:
+        sources: Paths below the folder of the book.
+        pages: The files of the navigation; a lab is there as the notebook that is made of it.
+
+    Examples:
+        >>> in_reading_order(["b.md", "a.md", "labs/x.py", "c.md"], ["c.md", "labs/x.ipynb"])
+        ['c.md', 'labs/x.py', 'a.md', 'b.md']
+    """
+    place = {uri.removesuffix(".ipynb"): number for number, uri in enumerate(pages)}
+    return sorted(sources, key=lambda uri: (place.get(uri.removesuffix(".py"), len(pages)), uri))
 
 
 def reading_minutes(markdown: str) -> int:
-    """Minutes that a chapter takes: 200 words a minute, and half a minute a cell."""
-    cells = len(re.findall(r"^```python", markdown, re.M))
-    prose = re.sub(r"(?ms)^---\n.*?^---\n|^```.*?^```", "", markdown)
-    return max(1, round(len(prose.split()) / WORDS_A_MINUTE + cells * SECONDS_A_CELL / 60))
+    """Minutes that a chapter takes: 200 words a minute, and half a minute a cell or listing.
+
+    Args:
+        markdown: The page, with or without front matter.
+    """
+    body = re.sub(r"(?s)\A---\n.*?\n---\n", "", markdown)
+    lines, found = body.split("\n"), fences(body)
+    cells = sum(fence.info.split()[:1] == ["python"] for fence in found)
+    for fence in reversed(found):
+        del lines[slice(*fence.map)]  # type: ignore[misc]
+    words = len(" ".join(lines).split())
+    return max(1, round(words / WORDS_A_MINUTE + cells * SECONDS_A_CELL / 60))
 
 
 def _title(page: Path) -> str:

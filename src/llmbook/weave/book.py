@@ -13,7 +13,7 @@ import yaml
 from llmbook.weave.blocks import Blocks, reading_minutes, reading_order
 from llmbook.weave.chapter import Chapter, WeaveError, read_chapter
 from llmbook.weave.engine import Basis, Engine, Result
-from llmbook.weave.labs import read_lab
+from llmbook.weave.lab_pages import read_lab
 from llmbook.weave.listing import module_of
 from llmbook.weave.notebook import empty_notebook
 from llmbook.weave.render import Book, failure, weave

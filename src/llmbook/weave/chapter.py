@@ -1,15 +1,17 @@
 """Read a chapter: which parts are cells, which are listings, blocks, inline values or prose."""
 
 import difflib
+import functools
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 OPTIONS = {
     "caption": str,  # a figure's caption: what to see
@@ -136,6 +138,18 @@ def _front_matter(path: Path, text: str) -> tuple[dict[str, Any], int]:
     return meta, matter[0].count("\n")
 
 
+@functools.lru_cache(maxsize=512)  # a page is read for itself, and for what others tell of it
+def fences(markdown: str) -> tuple[Token, ...]:
+    r"""The code fences at the margin of some Markdown, as CommonMark has them.
+
+    Examples:
+        >>> [(fence.info, fence.map) for fence in fences("a\n```py\nx\n```\n- ~~~\n  y\n  ~~~\n")]
+        [('py', [1, 4])]
+    """
+    tokens = MarkdownIt("commonmark").disable("inline").parse(markdown)
+    return tuple(t for t in tokens if t.type == "fence" and t.level == 0 and t.map)
+
+
 def read_chapter(path: Path, blocks: frozenset[str] = frozenset()) -> Chapter:
     """Parse a chapter.
 
@@ -158,12 +172,9 @@ def read_chapter(path: Path, blocks: frozenset[str] = frozenset()) -> Chapter:
     lines[-1] = lines[-1][:-1]
     body = "".join(lines[start:])
 
-    fences = [
-        token
-        for token in MarkdownIt("commonmark").disable("inline").parse(body)
-        if token.type == "fence" and token.level == 0 and token.map
-    ]
-    covered = {n for token in fences for n in range(token.map[0], token.map[1])}  # type: ignore[index]
+    found = fences(body)
+    fenced = {n for token in found for n in range(*token.map)}  # type: ignore[misc]
+    covered = set(fenced)
     start_of, end_of = body.find("<!--"), 0  # a comment; as a pattern it could take hours
     while start_of >= 0 and (end_of := body.find("-->", start_of)) >= 0:
         covered |= set(range(body.count("\n", 0, start_of), body.count("\n", 0, end_of) + 1))
@@ -179,9 +190,10 @@ def read_chapter(path: Path, blocks: frozenset[str] = frozenset()) -> Chapter:
                 "if it should only be shown",
             )
 
+    quoted = {start + n + 1 for n in fenced}
     parts: list[Part] = []
     at = 0
-    for token in fences:
+    for token in found:
         first, last = token.map  # type: ignore[misc]
         language, _, info = token.info.strip().partition(" ")
         line = start + first + 1
@@ -196,24 +208,23 @@ def read_chapter(path: Path, blocks: frozenset[str] = frozenset()) -> Chapter:
             kind, options = "block", {"name": language}
         else:
             continue
-        parts += _prose("".join(lines[start + at : start + first]), start + at + 1)
+        parts += _prose("".join(lines[start + at : start + first]), start + at + 1, quoted)
         parts.append(Part(kind, token.content, line, options))
         at = last
-    parts += _prose("".join(lines[start + at :]), start + at + 1)
+    parts += _prose("".join(lines[start + at :]), start + at + 1, quoted)
     return Chapter(path, meta, parts, text)
 
 
-def _prose(text: str, line: int) -> Iterator[Part]:
-    """Split prose at its inline values; those in code fences and code spans stay text."""
+def _prose(text: str, line: int, quoted: Container[int]) -> Iterator[Part]:
+    """Split prose at its inline values; those in lines of code and in code spans stay text."""
     at = 0
-    fenced = [(m.start(), m.end()) for m in re.finditer(r"(?ms)^(```|~~~).*?^\1\s*?$", text)]
     for found in INLINE.finditer(text):
-        if found["skip"] or any(first <= found.start() < last for first, last in fenced):
+        where = line + text.count("\n", 0, found.start())
+        if found["skip"] or where in quoted:
             continue
         if found.start() > at:
-            yield Part("prose", text[at : found.start()], line + text[:at].count("\n"))
-        where = line + text[: found.start()].count("\n")
+            yield Part("prose", text[at : found.start()], line + text.count("\n", 0, at))
         yield Part("inline", " ".join(found["code"].split()), where)
         at = found.end()
     if at < len(text):
-        yield Part("prose", text[at:], line + text[:at].count("\n"))
+        yield Part("prose", text[at:], line + text.count("\n", 0, at))

@@ -8,16 +8,23 @@ serves the light and the dark scheme.
 import base64
 import io
 import re
+from collections.abc import Iterator, Mapping
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from llmbook.plots.palette import LIGHT, TOKENS
+from llmbook.plots.palette import COLOURS, LIGHT
+from llmbook.plots.style import BookFigure
 
 NARROW = 340  # pixels: the width of a figure on a phone
-_TOKEN = {value.lower(): name for name, value in LIGHT.items()}
+HREF = "{http://www.w3.org/1999/xlink}href"
+PNG = "data:image/png;base64,"
+OF_THE_PAGE = {"font-family", "font-stretch", "font-style", "font-variant"}
+_NAMES = {value.lower(): name for name, value in LIGHT.items()}
 
 
 def plain_svg(figure: Figure) -> str:
@@ -42,40 +49,83 @@ def themed_svgs(figure: Figure) -> list[dict[str, str | int]]:
             the page's scheme.
     """
     width, height = figure.get_size_inches()
-    drawings = [_themed(figure)]
+    classes = figure.classes if isinstance(figure, BookFigure) else {}
+    drawings = [themed(plain_svg(figure), classes)]
     if width * 72 > NARROW:
-        narrow_height = getattr(figure, "narrow_height", height * 72)
+        narrow_height = figure.narrow_height if isinstance(figure, BookFigure) else height * 72
         figure.set_size_inches(NARROW / 72, narrow_height / 72)
-        drawings.append(_themed(figure))
+        drawings.append(themed(plain_svg(figure), classes))
         figure.set_size_inches(width, height)
     return drawings
 
 
-def _themed(figure: Figure) -> dict[str, str | int]:
-    svg = plain_svg(figure)
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(
-        r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->", "", svg, flags=re.S
-    )
-    svg = re.sub(r"<image [^>]*?/?>(</image>)?", _recoloured_image, svg, flags=re.S)
-    svg = re.sub(r"#[0-9a-fA-F]{6}\b", lambda found: f"var(--{_token(found[0])})", svg)
-    svg = re.sub(r"font: (?:(\d+) )?([\d.]+)px [^;\"]+", _font, svg)
-    svg = re.sub(r"font-(family|stretch|variant|style): [^;\"]+;? ?", "", svg)
-    svg = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d+\.\d{2})\d+", r"\1", tag[0]), svg)
-    size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
-    width, height = (round(float(number)) for number in size.groups())  # type: ignore[union-attr]
-    head = f'<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
-    svg = re.sub(r"<svg[^>]*>", head, svg, count=1).replace("xlink:href", "href")
-    svg = re.sub(r"\s*<defs>\s*</defs>", "", svg)
-    svg = re.sub(r' id="class-([^"]+)"', r' class="\1"', svg)  # what the style sheet points at
-    used = set(re.findall(r"(?:url\(|href=\")#([^)\"]+)", svg))
-    svg = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", svg)
-    svg = re.sub(r">\s+<", "><", svg)  # a blank line would end the HTML block in Markdown
-    return {"width": width, "svg": re.sub(r"\s+", " ", svg).strip()}
+def themed(drawn: str, classes: Mapping[str, str]) -> dict[str, str | int]:
+    """A drawing of matplotlib's, in the page's colours and as HTML can hold it.
+
+    Args:
+        drawn: The SVG file.
+        classes: The CSS classes of some of its elements, by their ids.
+
+    Returns:
+        `{"width": pixels, "svg": text}`, in one line, since a blank one would end the HTML block
+        in Markdown.
+
+    Raises:
+        ValueError: If a colour is not in the palette.
+    """
+    svg = ElementTree.fromstring(drawn)  # noqa: S314 (matplotlib has made it)
+    _as_html(svg)
+    for element in svg.iter():
+        element[:] = [made for child in element for made in _recoloured_images(child)]
+        element.attrib = {name: _themed(name, value) for name, value in element.items()}
+    for element in svg.iter():
+        if names := classes.get(element.get("id", "")):
+            element.set("class", names)
+    _drop_unused_ids(svg)
+    *_, width, height = (round(float(number)) for number in svg.attrib["viewBox"].split())
+    box = f"0 0 {width} {height}"
+    svg.attrib = {"width": str(width), "height": str(height), "viewBox": box}
+    return {"width": width, "svg": ElementTree.tostring(svg, encoding="unicode")}
 
 
-def _token(colour: str) -> str:
-    name = _TOKEN.get(colour.lower())
+def _as_html(svg: Element) -> None:
+    """Take out what HTML has no need of: namespaces, metadata, matplotlib's style sheet, blanks."""
+    for element in svg.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        if HREF in element.attrib:
+            element.set("href", element.attrib.pop(HREF))
+        element.text = element.text if (element.text or "").strip() else None
+        element.tail = element.tail if (element.tail or "").strip() else None
+    for element in svg.iter():
+        element[:] = [child for child in element if child.tag not in {"metadata", "style"}]
+    for element in svg.iter():
+        element[:] = [child for child in element if child.tag != "defs" or len(child)]
+
+
+def _themed(name: str, value: str) -> str:
+    """The value of an attribute in the page's colours, and in numbers of two decimals."""
+    if name == "style":
+        return "; ".join(
+            f"{key}: {_themed(key, each)}"
+            for key, each in _properties(value)
+            if key not in OF_THE_PAGE
+        )
+    if re.fullmatch("#[0-9a-fA-F]{6}", value):
+        return f"var(--{_name(value)})"
+    if name == "href":
+        return value
+    return re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", " ".join(value.split()))
+
+
+def _properties(style: str) -> Iterator[tuple[str, str]]:
+    """What an attribute `style` says, property by property."""
+    for declaration in filter(str.strip, style.split(";")):
+        name, _, value = declaration.partition(":")
+        yield name.strip(), value.strip()
+
+
+def _name(colour: str) -> str:
+    name = _NAMES.get(colour.lower())
     if name is None:
         raise ValueError(
             f"colour {colour} is not in llmbook.plots.palette, so the figure cannot follow the "
@@ -84,30 +134,35 @@ def _token(colour: str) -> str:
     return name
 
 
-def _font(found: re.Match[str]) -> str:
-    weight = f"; font-weight: {found[1]}" if found[1] and found[1] != "400" else ""
-    return f"font-size: {found[2]}px{weight}"
+def _drop_unused_ids(svg: Element) -> None:
+    """Keep the ids that the drawing itself refers to: matplotlib names every group."""
+    used = set()
+    for element in svg.iter():
+        for name, value in element.items():
+            used |= set(re.findall(r"url\(#(.+?)\)", value))
+            if name == "href":
+                used.add(value.removeprefix("#"))
+    for element in svg.iter():
+        if element.get("id") not in used:
+            element.attrib.pop("id", None)
 
 
-def _recoloured_image(found: re.Match[str]) -> str:
-    """An embedded raster as two palette PNGs, one for each scheme."""
-    tag = found[0]
-    data = tag.partition("base64,")[2].partition('"')[0]
-    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA"))
+def _recoloured_images(element: Element) -> list[Element]:
+    """An embedded raster as two palette PNGs, one for each scheme; other elements as they are."""
+    if element.tag != "image":
+        return [element]
+    data = base64.b64decode(element.attrib["href"].removeprefix(PNG))
+    pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))
     colours, index = np.unique(pixels.reshape(-1, 4), axis=0, return_inverse=True)
-    out = []
-    for scheme in (0, 1):
-        flat = []
-        for red, green, blue, alpha in colours:
-            name = _token(f"#{red:02x}{green:02x}{blue:02x}") if alpha else "page"
-            flat += [int(TOKENS[name][scheme][i : i + 2], 16) for i in (1, 3, 5)]
-        image = Image.fromarray(index.reshape(pixels.shape[:2]).astype(np.uint8), mode="P")
-        image.putpalette(flat)
+    names = [_name(f"#{r:02x}{g:02x}{b:02x}") if alpha else "page" for r, g, b, alpha in colours]
+    image = Image.fromarray(index.reshape(pixels.shape[:2]).astype(np.uint8), mode="P")
+    made = []
+    for scheme, shown in enumerate(("only-light", "only-dark")):
+        image.putpalette(
+            [byte for name in names for byte in bytes.fromhex(COLOURS[name][scheme][1:])]
+        )
         buffer = io.BytesIO()
         image.save(buffer, "PNG", optimize=True)
-        encoded = base64.b64encode(buffer.getvalue()).decode()
-        new = re.sub(
-            r'xlink:href="[^"]+"', f'href="data:image/png;base64,{encoded}"', tag, flags=re.S
-        )
-        out.append(new.replace("<image ", f'<image class="only-{("light", "dark")[scheme]}" ', 1))
-    return "".join(out)
+        href = PNG + base64.b64encode(buffer.getvalue()).decode()
+        made.append(Element("image", {**element.attrib, "class": shown, "href": href}))
+    return made

@@ -23,7 +23,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.nav import Navigation
 from mkdocs.structure.pages import Page
 
-from llmbook.weave import labs
+from llmbook.weave import lab_pages
 from llmbook.weave.blocks import site_address
 from llmbook.weave.book import Woven, weave_book
 from llmbook.weave.engine import Engine
@@ -159,7 +159,7 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
 
             def render_lab(config: MkDocsConfig, files: Files) -> None:
                 render(config, files)
-                page.content = labs.page(page.content or "", site)
+                page.content = lab_pages.page(page.content or "", site)
 
             page.render = render_lab  # type: ignore[method-assign]
         self.pages.wrap(page)

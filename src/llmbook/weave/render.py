@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,13 @@ from typing import Any
 from llmbook.weave.chapter import Chapter, Part, WeaveError
 from llmbook.weave.engine import Result
 from llmbook.weave.kernel import FIGURE
-from llmbook.weave.listing import listing
+from llmbook.weave.listing import listing, source
 from llmbook.weave.notebook import code_cell, markdown_cell, notebook
 
 Block = Callable[[str], str]
-PLAIN, END = '\n<div class="output"><pre tabindex="0">', "</pre></div>\n"
+Output = dict[str, Any]  # of a cell, in nbformat's form
+REFERENCE = re.compile(r"(?<![\w`])@(fig-[\w-]+)")
+WIDE = 620  # pixels: what is wider, or has several panels, leaves the column of text
 
 
 @dataclass
@@ -34,6 +36,34 @@ class Book:
     figures: dict[Any, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Figure:
+    """What a cell draws: its panels, as the kernel gave them, under one label and number."""
+
+    label: str
+    number: str
+    panels: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A part of a chapter with all that a page or a notebook shows of it.
+
+    Attributes:
+        part: As it was read.
+        text: Prose, an inline value, a block's Markdown, a listing's source or a cell's code.
+        outputs: What a cell gave.
+        figure: What a cell draws, if it is shown.
+        error: What stopped the chapter in this cell.
+    """
+
+    part: Part
+    text: str
+    outputs: list[Output] = field(default_factory=list)
+    figure: _Figure | None = None
+    error: WeaveError | None = None
+
+
 def weave(chapter: Chapter, result: Result | WeaveError | None, book: Book) -> tuple[str, str]:
     """The chapter as plain Markdown with outputs and figures, and as an executed notebook.
 
@@ -50,68 +80,141 @@ def weave(chapter: Chapter, result: Result | WeaveError | None, book: Book) -> t
         WeaveError: For a figure without alt text or caption, an unknown listing, a block that
             cannot be rendered, or a reference to a figure that is not there.
     """
-    outputs = iter(result.outputs if isinstance(result, Result) else [])
-    failed = result if isinstance(result, WeaveError) else None
-    text: list[str] = []
-    cells: list[dict[str, Any]] = []
-    numbers: dict[str, str] = {}
-    prose: list[str] = []
+    outputs = _outputs(chapter, result)
+    figures = _numbered(chapter, outputs, book)
+    error = result if isinstance(result, WeaveError) else None
+    pieces = list(_pieces(chapter, outputs, figures, error, book))
+    numbers = {figure.label: figure.number for figure in figures.values()}
+    page = "".join(map(_on_page, pieces))
+    if error and not any(piece.error for piece in pieces):
+        page = failure(error) + page
+    page = _with_references(chapter, page, numbers)
+    for apply in book.filters:
+        page = apply(page)
+    return page, notebook(list(_cells(chapter, pieces, book)), numbers)
 
-    def flush() -> None:
-        if joined := "".join(prose).strip("\n"):
-            linked = book.links(chapter.path, joined)
-            cells.append(markdown_cell(linked))
-        prose.clear()
 
-    def is_here(part: Part) -> bool:
-        last = part.line + part.text.count("\n")
-        return bool(failed and failed.path == chapter.path and part.line <= failed.line <= last)
+# --- what there is to show -------------------------------------------------------------------
 
-    if failed and not any(is_here(part) for part in chapter.cells if part.kind == "cell"):
-        text.append(failure(failed))
-    for part in chapter.parts:
-        mine = next(outputs, None) if part.runs else None
-        if part.kind == "prose":
-            piece = part.text
-            prose.append(piece)
-        elif part.kind == "inline":
-            shown = "?" if mine is None else "".join(o.get("text", "") for o in mine).strip()
-            title = html.escape(part.text, quote=True).replace("[", "&#91;")  # no link reference
-            piece = f'<span class="value" title="{title}">{_escaped(shown)}</span>'
-            prose.append(shown)
+
+def _outputs(chapter: Chapter, result: Result | WeaveError | None) -> dict[int, list[Output]]:
+    """What each cell and inline value gave, by the index of its part; nothing if not executed."""
+    if not isinstance(result, Result):
+        return {}
+    running = [index for index, part in enumerate(chapter.parts) if part.runs]
+    return dict(zip(running, result.outputs, strict=False))
+
+
+def _numbered(
+    chapter: Chapter, outputs: Mapping[int, list[Output]], book: Book
+) -> dict[int, _Figure]:
+    """The figure of each cell that shows one, by the index of its part."""
+    figures: dict[int, _Figure] = {}
+    group = chapter.meta.get("part", 0)
+    for index, shown in outputs.items():
+        part = chapter.parts[index]
+        panels = [output["data"][FIGURE] for output in shown if FIGURE in output.get("data", {})]
+        if part.kind != "cell" or not panels or part.options.get("hide") in {"output", "all"}:
+            continue
+        for need in ("alt", "caption"):
+            if need not in part.options:
+                why = f'this cell shows a figure and has no {need}="…"'
+                raise WeaveError(chapter.path, part.line, why)
+        book.figures[group] = count = book.figures.get(group, 0) + 1
+        label = part.options.get("label", f"fig-{chapter.path.stem}-{count}")
+        if label in {figure.label for figure in figures.values()}:
+            why = f"the label {label!r} is taken by another figure"
+            raise WeaveError(chapter.path, part.line, why)
+        figures[index] = _Figure(label, f"{group}.{count}", panels)
+    return figures
+
+
+def _pieces(
+    chapter: Chapter,
+    outputs: Mapping[int, list[Output]],
+    figures: Mapping[int, _Figure],
+    error: WeaveError | None,
+    book: Book,
+) -> Iterator[_Piece]:
+    """Each part of the chapter with what it shows."""
+    for index, part in enumerate(chapter.parts):
+        if part.kind == "inline":
+            given = outputs.get(index)
+            shown = "?" if given is None else "".join(o.get("text", "") for o in given).strip()
+            yield _Piece(part, shown)
         elif part.kind == "block":
             try:
-                piece = book.blocks[part.options["name"]](part.text) + "\n"
-            except (KeyError, ValueError) as error:
-                raise WeaveError(chapter.path, part.line, str(error.args[0])) from None
-            prose.append(piece)
+                yield _Piece(part, book.blocks[part.options["name"]](part.text) + "\n")
+            except (KeyError, ValueError) as wrong:
+                raise WeaveError(chapter.path, part.line, str(wrong.args[0])) from None
         elif part.kind == "listing":
-            piece, source = listing(chapter, part)
-            prose.append(f"```py\n{source}```\n")
+            yield _Piece(part, source(chapter, part))
+        elif part.kind == "cell":
+            here = error if error and _is_in(error, chapter, part) else None
+            yield _Piece(part, part.text, outputs.get(index, []), figures.get(index), here)
         else:
-            before = len(numbers)
-            if failed and is_here(part):
-                piece = _code(part) + failure(failed)
-            else:
-                piece = _cell(chapter, part, mine or [], book, numbers)
-            flush()
-            cells.append(code_cell(part, mine or []))
-            if len(numbers) > before:  # it shows a figure
-                prose.append(f"**Figure {[*numbers.values()][-1]}** {part.options['caption']}\n\n")
-        text.append(piece)
-    flush()
+            yield _Piece(part, part.text)
 
-    woven = "".join(text)
-    for name in set(re.findall(r"(?<![\w`])@(fig-[\w-]+)", woven)):
-        if name not in numbers:
-            line = 1 + chapter.text.partition(f"@{name}")[0].count("\n")
-            raise WeaveError(
-                chapter.path, line, f"no figure of this chapter has the label {name!r}"
-            )
-        woven = re.sub(rf"(?<![\w`])@{name}(?![\w-])", f"[Figure {numbers[name]}](#{name})", woven)
-    for apply in book.filters:
-        woven = apply(woven)
-    return woven, notebook(cells, numbers)
+
+def _is_in(error: WeaveError, chapter: Chapter, cell: Part) -> bool:
+    last = cell.line + cell.text.count("\n")
+    return error.path == chapter.path and cell.line <= error.line <= last
+
+
+# --- the notebook ----------------------------------------------------------------------------
+
+
+def _cells(chapter: Chapter, pieces: Iterable[_Piece], book: Book) -> Iterator[dict[str, Any]]:
+    """The notebook's cells: all that stands between two code cells is one of Markdown."""
+    prose = ""
+
+    def cell_of_prose() -> Iterator[dict[str, Any]]:
+        if text := prose.strip("\n"):
+            yield markdown_cell(book.links(chapter.path, text))
+
+    for piece in pieces:
+        if piece.part.kind == "cell":
+            yield from cell_of_prose()
+            yield code_cell(piece.part, piece.outputs)
+            prose = ""
+            if piece.figure:
+                prose = f"**Figure {piece.figure.number}** {piece.part.options['caption']}\n\n"
+        elif piece.part.kind == "listing":
+            prose += f"```py\n{piece.text}```\n"
+        else:
+            prose += piece.text
+    yield from cell_of_prose()
+
+
+# --- the page --------------------------------------------------------------------------------
+
+
+def _on_page(piece: _Piece) -> str:
+    """A part as Markdown."""
+    if piece.part.kind == "inline":
+        title = html.escape(piece.part.text, quote=True).replace("[", "&#91;")  # no link reference
+        return f'<span class="value" title="{title}">{_escaped(piece.text)}</span>'
+    if piece.part.kind == "listing":
+        return listing(piece.part.options["listing"], piece.text)
+    if piece.error:
+        return _code(piece.part) + failure(piece.error)
+    if piece.part.kind == "cell":
+        return _cell(piece.part, piece.outputs) + (_figure(piece) if piece.figure else "")
+    return piece.text
+
+
+def _with_references(chapter: Chapter, page: str, numbers: Mapping[str, str]) -> str:
+    """The page with each `@fig-…` as a link with the figure's number."""
+
+    def link(found: re.Match[str]) -> str:
+        name = found[1]
+        if name in numbers:
+            return f"[Figure {numbers[name]}](#{name})"
+        line = 1 + chapter.text.partition(f"@{name}")[0].count("\n")
+        why = f"no figure of this chapter has the label {name!r}"
+        raise WeaveError(chapter.path, line, why)
+
+    return REFERENCE.sub(link, page)
 
 
 def _code(part: Part) -> str:
@@ -120,8 +223,13 @@ def _code(part: Part) -> str:
 
 def failure(error: WeaveError) -> str:
     """An error as the page shows it."""
-    message = _escaped(f"{error.path}:{error.line}\n{error.message}")
-    return f'\n<div class="output error"><pre tabindex="0">{_unbroken(message)}</pre></div>\n\n'
+    return _box("output error", _escaped(f"{error.path}:{error.line}\n{error.message}")) + "\n"
+
+
+def _box(kind: str, text: str, attributes: str = "") -> str:
+    """Text in an HTML block, which a blank line would end."""
+    unbroken = re.sub(r"\n(?=\s*\n)", "\n&#8203;", text)
+    return f'\n<div class="{kind}"{attributes}><pre tabindex="0">{unbroken}</pre></div>\n'
 
 
 def _escaped(text: str) -> str:
@@ -129,102 +237,84 @@ def _escaped(text: str) -> str:
     return html.escape(text).replace("{", "&#123;")
 
 
-def _unbroken(text: str) -> str:
-    """Text for an HTML block: a blank line would end it."""
-    return re.sub(r"\n(?=\s*\n)", "\n&#8203;", text)
+def _volatile(part: Part) -> str:
+    return " data-volatile" if "volatile" in part.options else ""
 
 
-def _cell(
-    chapter: Chapter, part: Part, outputs: list[dict[str, Any]], book: Book, numbers: dict[str, str]
-) -> str:
-    hide = part.options.get("hide")
-    drawings: list[dict[str, Any]] = []
-    shown: list[str] = []
+def _cell(part: Part, outputs: Iterable[Output]) -> str:
+    """Code and outputs of a cell, or what is not hidden of them."""
+    hide, volatile = part.options.get("hide"), _volatile(part)
+    shown = "" if hide in {"output", "all"} else "".join(_boxes(part, outputs))
+    if hide not in {"input", "all"}:
+        return f'<div class="cell"{volatile} markdown="1">\n\n{_code(part)}{shown}\n</div>\n\n'
+    if shown and volatile:
+        return f'<div{volatile} markdown="1">\n{shown}\n</div>\n\n'
+    return f"{shown}\n" if shown else ""
+
+
+def _boxes(part: Part, outputs: Iterable[Output]) -> Iterator[str]:
+    """Outputs that are no figures; what is printed and what is returned share one box."""
+    excluded = " data-search-exclude" if "volatile" in part.options else ""  # nobody searches it
+    plain: list[str] = []
+
+    def box() -> Iterator[str]:
+        if plain:
+            yield _box("output", "\n".join(plain), excluded)
+            plain.clear()
+
     for output in outputs:
         data = output.get("data", {})
         if FIGURE in data:
-            drawings.append(data[FIGURE])
-        elif "text/markdown" in data:
-            shown.append(f"\n{''.join(data['text/markdown'])}\n")
+            continue
+        if "text/markdown" in data:
+            yield from box()
+            yield f"\n{''.join(data['text/markdown'])}\n"
         elif output["output_type"] == "error":
-            said = _escaped(f"{output['ename']}: {output['evalue']}")
-            shown.append(
-                f'\n<div class="output fails"><pre tabindex="0">{_unbroken(said)}</pre></div>\n'
-            )
+            yield from box()
+            yield _box("output fails", _escaped(f"{output['ename']}: {output['evalue']}"))
         elif said := _escaped("".join(output.get("text") or data.get("text/plain", ""))).rstrip():
-            if shown and shown[-1].startswith(
-                PLAIN
-            ):  # what is printed and what is returned: one box
-                said = shown.pop()[len(PLAIN) : -len(END)] + "\n" + said
-            shown.append(f"{PLAIN}{_unbroken(said)}{END}")
-    piece = ""
-    volatile = " data-volatile" if "volatile" in part.options else ""
-    if volatile:  # nor does anyone search for it
-        plain = '<div class="output"'
-        shown = [said.replace(plain, f"{plain} data-search-exclude", 1) for said in shown]
-    if hide in {"output", "all"}:
-        shown, drawings = [], []
-    if hide not in {"input", "all"}:
-        inner = _code(part) + "".join(shown)
-        piece = f'<div class="cell"{volatile} markdown="1">\n\n{inner}\n</div>\n\n'
-    elif shown:
-        piece = "".join(shown) + "\n"
-        if volatile:
-            piece = f'<div{volatile} markdown="1">\n{piece}</div>\n\n'
-    if drawings:
-        piece += _figure(chapter, part, drawings, book, numbers)
-    return piece
+            plain.append(said)
+    yield from box()
 
 
-def _figure(
-    chapter: Chapter,
-    part: Part,
-    shown: list[dict[str, Any]],
-    book: Book,
-    numbers: dict[str, str],
-) -> str:
-    for need in ("alt", "caption"):
-        if need not in part.options:
-            raise WeaveError(
-                chapter.path, part.line, f'this cell shows a figure and has no {need}="…"'
-            )
-    group = chapter.meta.get("part", 0)
-    book.figures[group] = book.figures.get(group, 0) + 1
-    number = f"{group}.{book.figures[group]}"
-    label = part.options.get("label", f"fig-{chapter.path.stem}-{book.figures[group]}")
-    if label in numbers:
-        raise WeaveError(chapter.path, part.line, f"the label {label!r} is taken by another figure")
-    numbers[label] = number
-    alt, caption = html.escape(part.options["alt"]), part.options["caption"]
-    panels = []
-    drawings = [each["drawings"] for each in shown]
-    for index, drawing in enumerate(drawings):
-        for variant in drawing:
-            size = (
-                ""
-                if len(drawing) == 1
-                else " wide-only"
-                if variant is drawing[0]
-                else " narrow-only"
-            )
-            prefix = f"{label}-{index}-{variant['width']}-"
-            svg = re.sub(r'((?: id="|url\(#|href="#))', rf"\g<1>{prefix}", variant["svg"])
-            name = f'role="img" aria-labelledby="{prefix}t" data-search-exclude'
-            title = f'<title id="{prefix}t">{alt}</title>'
-            svg = re.sub(r"<svg([^>]*)>", rf'<svg class="drawing{size}" {name}\1>', svg, count=1)
-            panels.append(svg.replace(">", ">" + title.replace("\\", "\\\\"), 1))
-    wide = (
-        " wide"
-        if max(drawing[0]["width"] for drawing in drawings) > 620 or len(drawings) > 1
-        else ""
+def _figure(piece: _Piece) -> str:
+    """A figure with its panels, its caption, and its numbers to unfold."""
+    figure, options = piece.figure, piece.part.options
+    assert figure
+    drawings = [panel["drawings"] for panel in figure.panels]
+    wide = len(drawings) > 1 or drawings[0][0]["width"] > WIDE
+    panels = "".join(
+        _panel(variant, f"{figure.label}-{index}", options["alt"], _shown_where(variant, drawing))
+        for index, drawing in enumerate(drawings)
+        for variant in drawing
     )
-    volatile = " data-volatile" if "volatile" in part.options else ""
     return (
-        f'<figure class="figure{wide}" id="{label}"{volatile} markdown="1">\n'
-        f'<div class="drawings">{"".join(panels)}</div>\n'
-        f'<figcaption markdown="span">**[Figure {number}](#{label})** {caption}</figcaption>\n'
-        "</figure>\n\n" + _numbers([each["table"] for each in shown if each["table"]], volatile)
+        f'<figure class="figure{" wide" if wide else ""}" id="{figure.label}"'
+        f'{_volatile(piece.part)} markdown="1">\n'
+        f'<div class="drawings">{panels}</div>\n'
+        f'<figcaption markdown="span">**[Figure {figure.number}](#{figure.label})** '
+        f"{options['caption']}</figcaption>\n</figure>\n\n"
+        + _numbers([p["table"] for p in figure.panels if p["table"]], _volatile(piece.part))
     )
+
+
+def _shown_where(variant: dict[str, Any], drawing: list[dict[str, Any]]) -> str:
+    """The class of one of a panel's drawings, which are for wide and for narrow pages."""
+    if len(drawing) == 1:
+        return "drawing"
+    return f"drawing {'wide' if variant is drawing[0] else 'narrow'}-only"
+
+
+def _panel(variant: dict[str, Any], name: str, alt: str, classes: str) -> str:
+    """A drawing that the page can hold beside others: its ids are its own, and it has a name."""
+    prefix = f"{name}-{variant['width']}-"
+    svg = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{prefix}", variant["svg"])
+    head, _, drawn = svg.partition(">")
+    head = head.replace(
+        "<svg",
+        f'<svg class="{classes}" role="img" aria-labelledby="{prefix}t" data-search-exclude',
+    )
+    return f'{head}><title id="{prefix}t">{html.escape(alt)}</title>{drawn}'
 
 
 def _numbers(tables: list[list[list[str]]], volatile: str) -> str:

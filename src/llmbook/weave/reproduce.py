@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbook.weave.book import weave_book
+from llmbook.weave.configuration import read_site
 
 NUMBER = re.compile(r"(?<![\w.])[-−]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?(?![\w])")
 PAGE = re.compile(r"(?:.*\.md|labs/[\w-]+\.py)")
@@ -166,10 +167,6 @@ def _say(line: str) -> None:
 
 def main(arguments: Iterable[str] | None = None) -> int:
     """Report what moved; exit status 1 if anything did."""
-    site = Path("mkdocs.yml")
-    address = (
-        re.search(r"(?m)^site_url: *(\S+)", site.read_text("utf-8")) if site.exists() else None
-    )
     parser = argparse.ArgumentParser(
         prog="python -m llmbook.weave.reproduce",
         description="Execute the book afresh and compare its numbers with the published ones.",
@@ -177,7 +174,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser.add_argument(
         "published",
         nargs="?",
-        default=address[1] if address else "site",
+        default=read_site(Path("mkdocs.yml")).address or "site",
         help="a built site, by address or folder; %(default)s if left out",
     )
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="the folder of chapters")

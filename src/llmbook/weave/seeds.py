@@ -1,27 +1,26 @@
 """Which seeds the cells of a page name: what random numbers of the book come from."""
 
 import ast
-import re
+from collections.abc import Iterable
 
-CELL = re.compile(r"(?ms)^```python(?! listing)[^\n]*\n(.*?)^```")
 MAKERS = {"manual_seed", "default_rng"}  # whose first argument is a seed
 
 
-def seeds(markdown: str) -> list[int]:
-    r"""Every seed that a cell names as a number, in order and once.
+def seeds(cells: Iterable[str]) -> list[int]:
+    """Every seed that a cell names as a number, in order and once.
 
     Args:
-        markdown: A chapter, or cells of it.
+        cells: The code of a chapter's cells.
 
     Returns:
         The first arguments of `manual_seed` and `default_rng`, and all arguments called `seed`.
 
     Examples:
-        >>> seeds("```python\nrng = np.random.default_rng(7)\ntrain(model, seed=0)\n```\n")
+        >>> seeds(["rng = np.random.default_rng(7)", "train(model, seed=0)"])
         [0, 7]
     """
     found = set()
-    for code in CELL.findall(markdown):
+    for code in cells:
         try:
             tree = ast.parse(code)
         except (SyntaxError, ValueError):  # the kernel says so, with the line
