@@ -141,10 +141,15 @@ def markdown() -> Markdown:
     return Markdown(extensions=names, extension_configs=config.mdx_configs)
 
 
+def with_blocks(path: Path) -> Chapter:
+    """A chapter in which the book's own fences are known."""
+    return read_chapter(path, frozenset(BLOCKS.functions))
+
+
 def outcome(read: Callable[..., Chapter], path: Path, outputs: list[Any]) -> str:
     """What a page becomes, or the error that a reader sees; anything else is raised."""
     try:
-        chapter = read(path, frozenset(BLOCKS.functions))
+        chapter = read(path)
         assert key(chapter, path.parent)
         result = Result([outputs[n % len(outputs)] for n, _ in enumerate(chapter.cells)], 0.0)
         return weave(chapter, result, Book(BLOCKS.functions, (BLOCKS.cite,)))[0]
@@ -174,7 +179,7 @@ def test_a_mutated_chapter_is_a_page_or_an_error_with_its_place(
     """Read, keyed, woven, and rendered as the book renders."""
     path = tmp_path_factory.getbasetemp() / "fuzz.md"
     path.write_bytes(content)
-    page = outcome(read_chapter, path, outputs)
+    page = outcome(with_blocks, path, outputs)
     assert isinstance(markdown().reset().convert(page), str)
 
 
@@ -189,7 +194,7 @@ def test_any_bytes_are_a_page_or_an_error_with_its_place(
     """Also what was never a chapter."""
     path = tmp_path_factory.getbasetemp() / "bytes.md"
     path.write_bytes(content)
-    outcome(read_chapter, path, [OUTPUTS[1]])
+    outcome(with_blocks, path, [OUTPUTS[1]])
 
 
 @SLOW

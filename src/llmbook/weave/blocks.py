@@ -245,7 +245,7 @@ class Blocks:
         """A table of the pages whose cells name seeds, in reading order."""
         lines = ["| page | seeds |", "| --- | --- |"]
         uris = [path.relative_to(self.docs).as_posix() for path in self.docs.rglob("*.md")]
-        for uri in in_reading_order(uris, self.site.pages):
+        for uri in reading_order(uris, self.site.pages):
             if named := seeds(self._cells(uri)):
                 shown = ", ".join(map(str, named))
                 lines.append(f"| [{_title(self.docs / uri)}]({uri}) | {shown} |")
@@ -303,17 +303,7 @@ def _address(source: str) -> str:
     return re.sub(name, lambda m: f"/{m[1]}/" if m[1] else "/", source)
 
 
-def site_address(docs: Path) -> str:
-    """Where the book of this folder is published, as the `mkdocs.yml` beside it says."""
-    return read_site(docs.parent / "mkdocs.yml").address
-
-
-def reading_order(docs: Path, sources: Iterable[str]) -> list[str]:
-    """The pages as the navigation in the `mkdocs.yml` beside `docs` has them, then the others."""
-    return in_reading_order(sources, read_site(docs.parent / "mkdocs.yml").pages)
-
-
-def in_reading_order(sources: Iterable[str], pages: Sequence[str]) -> list[str]:
+def reading_order(sources: Iterable[str], pages: Sequence[str]) -> list[str]:
     """Pages as the navigation has them, then the others by name.
 
     Args:
@@ -321,7 +311,7 @@ def in_reading_order(sources: Iterable[str], pages: Sequence[str]) -> list[str]:
         pages: The files of the navigation; a lab is there as the notebook that is made of it.
 
     Examples:
-        >>> in_reading_order(["b.md", "a.md", "labs/x.py", "c.md"], ["c.md", "labs/x.ipynb"])
+        >>> reading_order(["b.md", "a.md", "labs/x.py", "c.md"], ["c.md", "labs/x.ipynb"])
         ['c.md', 'labs/x.py', 'a.md', 'b.md']
     """
     place = {uri.removesuffix(".ipynb"): number for number, uri in enumerate(pages)}

@@ -12,6 +12,7 @@ import yaml
 
 from llmbook.weave.blocks import Blocks, reading_minutes, reading_order
 from llmbook.weave.chapter import Chapter, WeaveError, read_chapter
+from llmbook.weave.configuration import Site, read_site
 from llmbook.weave.engine import Basis, Engine, Result
 from llmbook.weave.lab_pages import read_lab
 from llmbook.weave.listing import module_of
@@ -52,6 +53,7 @@ def weave_book(
     cache: Path,
     *,
     package: str | None = "llmbook",
+    site: Site | None = None,
     report: Callable[[str], None] = print,
     fork: bool = True,
     run: Run = Engine.run,
@@ -63,6 +65,7 @@ def weave_book(
         sources: Paths below it: `.md` chapters, `.py` labs.
         cache: Where results and notebooks are kept.
         package: The package whose source the results depend on.
+        site: What is known of the published book; else what the `mkdocs.yml` beside `docs` says.
         report: Is told a line for each executed chapter.
         fork: Fork chapters' processes from a warm one, where the system can; else each is new.
         run: Executes chapters; one that it gives no result for is shown as running.
@@ -75,7 +78,9 @@ def weave_book(
     """
     engine = Engine(docs, cache, package=package, report=report, fork=fork)
     try:
-        return _Weaver(engine, docs, cache).weave(sources, run)
+        return _Weaver(engine, site or read_site(docs.parent / "mkdocs.yml"), docs, cache).weave(
+            sources, run
+        )
     finally:
         engine.close()
 
@@ -83,21 +88,21 @@ def weave_book(
 class _Weaver:
     """Weaves one state of a book."""
 
-    def __init__(self, engine: Engine, docs: Path, cache: Path) -> None:
-        self.engine, self.docs, self.cache = engine, docs, cache
+    def __init__(self, engine: Engine, site: Site, docs: Path, cache: Path) -> None:
+        self.engine, self.site, self.docs, self.cache = engine, site, docs, cache
         self.book = Book()
         self.errors: list[WeaveError] = []
         self.woven: dict[str, Woven] = {}
         self.blocks: Blocks | None = None
         own = sorted(Path(__file__).parent.rglob("*.py"))
-        data = [docs / "data/corrections.yaml", docs / "references.bib", docs.parent / "mkdocs.yml"]
+        data = [docs / "data/corrections.yaml", docs / "references.bib"]
         api = sorted(p.as_posix() for p in (docs / "api").rglob("*.md"))
-        self.common = hash_of(json.dumps([[content_of(p) for p in own + data], api]))
+        self.common = hash_of(json.dumps([[content_of(p) for p in own + data], api, asdict(site)]))
 
     def weave(self, sources: Iterable[str], run: Run) -> tuple[dict[str, Woven], list[WeaveError]]:
         """Weave pages in their order: figures are numbered through a part."""
         broken = self.engine.read()
-        order = reading_order(self.docs, sources)
+        order = reading_order(sources, self.site.pages)
         kept = {uri: found for uri in order if (found := self._kept(uri))}
         if len(kept) < len(order):  # else all was woven with these data, which had no error
             self._read_data()
@@ -137,7 +142,7 @@ class _Weaver:
 
     def _read_data(self) -> None:
         """Read what the book's own fences show."""
-        self.blocks = Blocks(self.docs)
+        self.blocks = Blocks(self.docs, self.site)
         self.book.blocks, self.book.links = self.blocks.functions, self.blocks.links
         self.book.filters = (self.blocks.cite,)
         self.errors += self.blocks.errors()
@@ -145,8 +150,9 @@ class _Weaver:
 
     def _read(self, uri: str) -> Chapter | None:
         try:
-            reader = read_lab if uri.endswith(".py") else read_chapter
-            return reader(self.docs / uri, frozenset(self.book.blocks))
+            if uri.endswith(".py"):
+                return read_lab(self.docs / uri)
+            return read_chapter(self.docs / uri, frozenset(self.book.blocks))
         except WeaveError as error:
             self._failed(uri, error)
             return None

@@ -8,12 +8,11 @@ from typing import Any
 from llmbook.weave.chapter import Chapter, Part, WeaveError, read_text
 
 
-def read_lab(path: Path, blocks: frozenset[str] = frozenset()) -> Chapter:
+def read_lab(path: Path) -> Chapter:
     """Parse a lab, a `.py` notebook in percent format; its Markdown cells are prose.
 
     Args:
         path: The file.
-        blocks: Not used; a lab has none.
 
     Returns:
         A chapter whose cells have their tags as options.

@@ -24,8 +24,8 @@ from mkdocs.structure.nav import Navigation
 from mkdocs.structure.pages import Page
 
 from llmbook.weave import lab_pages
-from llmbook.weave.blocks import site_address
 from llmbook.weave.book import Woven, weave_book
+from llmbook.weave.configuration import Site, read_site
 from llmbook.weave.engine import Engine
 from llmbook.weave.pages import Pages
 from llmbook.weave.serving import Background, with_reload
@@ -82,6 +82,10 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
                 "as `package` of llmbook-weave in mkdocs.yml"
             )
         self.cache = root / self.config.cache
+        address = config.site_url
+        if self.serving:  # MkDocs has put its own there
+            address = read_site(Path(config.config_file_path)).address
+        self.site = Site.of(address, config.nav)
         if self.serving:
             config.watch.extend(package.submodule_search_locations)
             self.background = self.background or Background(self.cache, log)
@@ -131,6 +135,7 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
             sources,
             self.cache,
             package=self.config.package,
+            site=self.site,
             report=log.info,
             fork=self.config.fork,
             run=self.background.run if self.background else Engine.run,
@@ -155,7 +160,7 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
     def on_pre_page(self, page: Page, *, config: MkDocsConfig, files: Files) -> Page:
         """Convert a page only if what it is made from has changed."""
         if page.file.src_uri.endswith(".ipynb"):
-            render, site = page.render, site_address(Path(config.docs_dir))
+            render, site = page.render, self.site.address
 
             def render_lab(config: MkDocsConfig, files: Files) -> None:
                 render(config, files)
