@@ -15,10 +15,11 @@ from matplotlib.patches import Arc, Rectangle
 from PIL import Image
 
 from llmbook.architectures.history import ARCHITECTURES
-from llmbook.plots.attention import arcs, heatmap, pattern
-from llmbook.plots.charts import bars, dots, line_chart, plane, signed_image, timeline
-from llmbook.plots.names import Names, _overlap
+from llmbook.plots.arcs import arcs
+from llmbook.plots.attention import heatmap, pattern
+from llmbook.plots.charts import bars, dots, line_chart, signed_image
 from llmbook.plots.palette import COLOURS, LIGHT
+from llmbook.plots.points import Names, _overlap, plane, timeline
 from llmbook.plots.style import BookFigure, M, S
 from llmbook.weave.figures import NARROW, themed_svgs
 

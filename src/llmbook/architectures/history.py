@@ -39,7 +39,6 @@ class Architecture:
         active_experts: How many of them a token passes through.
         vocab_size: Tokens in the vocabulary.
         max_len: Context length in tokens.
-        note: What a reader of the table should know.
     """
 
     name: str
@@ -64,7 +63,6 @@ class Architecture:
     active_experts: int = 1
     vocab_size: int | None = None
     max_len: int | None = None
-    note: str = ""
 
     @property
     def decimal_year(self) -> float:
@@ -98,6 +96,7 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = MappingProxyType(
     {
         model.name: model
         for model in (
+            # the released GoogleNews vectors; training holds a second matrix as large
             Architecture(
                 name="Word2Vec",
                 organisation="Google",
@@ -111,8 +110,8 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = MappingProxyType(
                 basis="weights",
                 d_model=300,
                 vocab_size=3_000_000,
-                note="the released GoogleNews vectors; training holds a second matrix as large",
             ),
+            # English to German; about 37,000 shared tokens
             Architecture(
                 name="Transformer (big)",
                 organisation="Google",
@@ -131,7 +130,6 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = MappingProxyType(
                 d_head=64,
                 d_ff=4096,
                 vocab_size=37_000,
-                note="English to German; about 37,000 shared tokens",
             ),
             _measured(
                 "gpt-1",
@@ -143,6 +141,7 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = MappingProxyType(
                 published="117M",
                 basis="weights",
             ),
+            # encoder and pooler, without the pre-training heads
             _measured(
                 "bert-large",
                 name="BERT-Large",
@@ -152,7 +151,6 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = MappingProxyType(
                 source="devlin2019bert",
                 published="340M",
                 basis="weights",
-                note="encoder and pooler, without the pre-training heads",
             ),
             _measured(
                 "gpt2-xl",
@@ -164,6 +162,7 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = MappingProxyType(
                 published="1.5B",
                 basis="weights",
             ),
+            # 24 encoder and 24 decoder layers; the heads together are 16 × d_model wide
             _measured(
                 "t5-11b",
                 name="T5-11B",
@@ -173,8 +172,8 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = MappingProxyType(
                 source="raffel2020exploring",
                 published="11B",
                 basis="weights",
-                note="24 encoder and 24 decoder layers; the heads together are 16 × d_model wide",
             ),
+            # every other layer attends sparsely, which changes no parameter count
             _measured(
                 "gpt3-175b",
                 name="GPT-3",
@@ -184,8 +183,8 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = MappingProxyType(
                 source="brown2020language",
                 published="175B",
                 basis="config",
-                note="every other layer attends sparsely, which changes no parameter count",
             ),
+            # measures of the text encoder; the image encoder has 24 layers of 1,024
             Architecture(
                 name="CLIP ViT-L/14",
                 organisation="OpenAI",
@@ -205,8 +204,8 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = MappingProxyType(
                 d_ff=3072,
                 vocab_size=49_408,
                 max_len=77,
-                note="measures of the text encoder; the image encoder has 24 layers of 1,024",
             ),
+            # 16,384 text and 8,192 image tokens; 256 and 1,024 positions
             Architecture(
                 name="DALL-E",
                 organisation="OpenAI",
@@ -226,8 +225,8 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = MappingProxyType(
                 d_ff=15_872,
                 vocab_size=24_576,
                 max_len=1280,
-                note="16,384 text and 8,192 image tokens; 256 and 1,024 positions",
             ),
+            # relative positions cost a fifth attention matrix per layer
             Architecture(
                 name="Chinchilla",
                 organisation="DeepMind",
@@ -247,8 +246,8 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = MappingProxyType(
                 d_ff=32_768,
                 vocab_size=32_000,
                 max_len=2048,
-                note="relative positions cost a fifth attention matrix per layer",
             ),
+            # without the gains of its norms, 2.2M
             _measured(
                 "palm-540b",
                 name="PaLM 540B",
@@ -258,7 +257,6 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = MappingProxyType(
                 source="chowdhery2022palm",
                 published="540B",
                 basis="config",
-                note="without the gains of its norms, 2.2M",
             ),
             Architecture(
                 name="GPT-4",
@@ -283,6 +281,7 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = MappingProxyType(
                 published="70B",
                 basis="weights",
             ),
+            # only the feed-forward networks are eightfold, so it is no 8 × 7B
             _measured(
                 "mixtral-8x7b",
                 name="Mixtral 8x7B",
@@ -292,7 +291,6 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = MappingProxyType(
                 source="jiang2024mixtral",
                 published="47B, 13B active",
                 basis="weights",
-                note="only the feed-forward networks are eightfold, so it is no 8 × 7B",
             ),
             _measured(
                 "llama-3.1-405b",
@@ -314,6 +312,7 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = MappingProxyType(
                 published="135M",
                 basis="weights",
             ),
+            # 256 experts, one more for every token; the first three layers are dense
             Architecture(
                 name="DeepSeek-V3",
                 organisation="DeepSeek",
@@ -335,7 +334,6 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = MappingProxyType(
                 active_experts=9,
                 vocab_size=129_280,
                 max_len=131_072,
-                note="256 experts, one more for every token; the first three layers are dense",
             ),
         )
     }

@@ -1,4 +1,4 @@
-"""Charts: lines, bars, dots, points in a plane, sizes over the years, tables of signed numbers."""
+"""Charts: lines, bars, dots, tables of signed numbers."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -8,9 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from llmbook.plots.names import MARK, Names, Point, Real
 from llmbook.plots.palette import LIGHT, SERIES
-from llmbook.plots.style import BookFigure, M, S, new_figure, style
+from llmbook.plots.style import BookFigure, M, Real, new_figure, plain_number, style
 
 NAME_WIDTH, NAME_HEIGHT = 60, 19  # pixels that a line’s name takes, with its margin
 Numbers = Sequence[float | int] | np.ndarray
@@ -95,20 +94,6 @@ def _label(ax: Axes, ends: Mapping[str, tuple[float | int, float | int, str]]) -
             name, (x, y), (6, height - up), textcoords="offset points", va="center", color=colour,
             weight=600, annotation_clip=False,
         )  # fmt: skip
-
-
-def plain_number(value: float | int) -> str:
-    """A number as one reads it aloud: `0.01`, `300`, `4k`, `7M`, `175B`, `1.8T`.
-
-    Examples:
-        >>> [plain_number(n) for n in (0.01, 300, 4096, 7e6, 1.75e11, 1.8e12)]
-        ['0.01', '300', '4.1k', '7M', '175B', '1.8T']
-    """
-    for unit, name in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= unit:
-            scaled = value / unit
-            return f"{scaled:.3g}{name}" if scaled >= 100 else f"{round(scaled, 1):g}{name}"
-    return f"{value:g}"
 
 
 def signed_image(
@@ -201,144 +186,6 @@ def bars(
         ax.spines["bottom"].set_visible(False)
         ax.grid(visible=False)
         ax.set_title(title, x=0)
-    return figure
-
-
-def plane(
-    points: Mapping[str, Point],
-    arrows: Mapping[str, tuple[Point, Point]] | None = None,
-    *,
-    title: str,
-    x_label: str,
-    height: int = S,
-    width: int = S,
-) -> BookFigure:
-    """Named points in two dimensions, and arrows that carry their names at their middle.
-
-    Args:
-        points: The coordinates of each point.
-        arrows: Start and end of each arrow; up to four have colours of their own.
-        title: What the vertical axis shows.
-        x_label: What the horizontal axis shows.
-        height: Pixels.
-        width: Pixels.
-
-    Returns:
-        A figure with both axes to the same scale; names move aside where they would collide.
-
-    Raises:
-        ValueError: If there is no point.
-
-    Examples:
-        >>> words = {"man": (0.2, 1.0), "king": (1.0, 1.0)}
-        >>> figure = plane(words, {"step": ((0.2, 1.0), (1.0, 1.0))}, title="male", x_label="royal")
-        >>> figure.axes[0].get_xlabel()
-        'royal'
-    """
-    if not points:
-        raise ValueError("a plane needs at least one point")
-    with style():
-        figure, ax = new_figure(width, height, narrow_height=height)
-        labels = []
-        for index, (name, (start, end)) in enumerate((arrows or {}).items()):
-            colour = LIGHT[SERIES[index]] if index < 4 else LIGHT["slate"]
-            ax.annotate(
-                "", end, start,
-                arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 2,
-                            "shrinkA": 5, "shrinkB": 5, "mutation_scale": 14},
-            )  # fmt: skip
-            middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
-            labels.append((name, *middle, colour))
-        for name, (x, y) in points.items():
-            ax.plot(x, y, marker="o", markersize=MARK, markeredgewidth=0, color=LIGHT["ink"])
-            labels.append((name, x, y, LIGHT["ink"]))
-        ax.margins(0.16)
-        ax.set_aspect("equal", adjustable="datalim")
-        ax.grid(visible=True, axis="both")
-        for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_locator(MaxNLocator(5))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.add_artist(Names(ax, labels))
-        ax.tick_params(length=0)
-        ax.set_title(title)
-        ax.set_xlabel(x_label)
-    return figure
-
-
-def timeline(
-    sizes: Mapping[str, tuple[Real, Real | None, Real | None]],
-    *,
-    title: str,
-    x_label: str = "year",
-    height: int = 460,
-    narrow_height: int = 560,
-    width: int = M,
-    y_format: Callable[[float], str] = plain_number,
-) -> BookFigure:
-    """Sizes over the years on a logarithmic axis, each mark with its name.
-
-    What is whole is filled. Where only a part of it is at work, an open mark hangs below and
-    carries the part's size. What nobody has published stands on a rail above the axis, since it
-    has no place on it.
-
-    Args:
-        sizes: For each name its year (with its fraction), its whole size or `None` if that is
-            undisclosed, and the size of the part at work or `None` if that is all of it.
-        title: What the vertical axis shows.
-        x_label: What the horizontal axis shows.
-        height: Pixels.
-        narrow_height: Pixels at phone width.
-        width: Pixels.
-        y_format: Writes the sizes.
-
-    Returns:
-        A figure in which names move aside where they would collide.
-
-    Raises:
-        ValueError: If no size is known, or one is not positive.
-
-    Examples:
-        >>> sizes = {"dense": (2020, 1e9, None), "experts": (2021, 8e9, 2e9)}
-        >>> figure = timeline({**sizes, "secret": (2022, None, None)}, title="parameters")
-        >>> [round(line.get_ydata()[0]) for line in figure.axes[0].lines][:3]
-        [1000000000, 8000000000, 2000000000]
-    """
-    known = [size for _, *both in sizes.values() for size in both if size is not None]
-    if not known or min(known) <= 0:
-        raise ValueError("a timeline needs at least one size, and sizes above zero")
-    rail = max(known) * 10**0.7
-    with style():
-        figure, ax = new_figure(width, height, narrow_height)
-        labels = []
-        blue, grey = LIGHT["blue"], LIGHT["ink-2"]
-        for name, (date, whole, active) in sizes.items():
-            if whole is None:
-                labels.append((name, date, rail, grey))
-                continue
-            ax.plot(date, whole, marker="o", markersize=MARK, markeredgewidth=0, color=blue)
-            labels.append((name, date, whole, LIGHT["ink"]))
-            if active is not None and active != whole:
-                ax.plot(date, active, marker="o", markersize=MARK - 1.5, markeredgewidth=1.5,
-                        color=blue, markerfacecolor="none")  # fmt: skip
-                ax.plot([date, date], [whole, active * 1.09], color=blue, linewidth=1)
-                labels.append((y_format(active), date, active, blue))
-        ax.set_yscale("log")
-        if dates := [date for date, whole, _ in sizes.values() if whole is None]:
-            ax.plot(dates, [rail] * len(dates), linestyle="none", marker="D", markersize=MARK - 1,
-                    markeredgewidth=1.5, color=grey, markerfacecolor="none")  # fmt: skip
-            ax.axhline(rail, color=LIGHT["ink-3"], linewidth=1, linestyle=(0, (3, 3)), zorder=0)
-            ax.annotate("undisclosed", (0, rail), (4, 4), xycoords=ax.get_yaxis_transform(),
-                        textcoords="offset points", color=grey)  # fmt: skip
-        ax.set_ylim(min(known) / 10**0.3, rail * (10**0.3 if dates else 10**-0.4))
-        ax.margins(x=0.05)
-        ax.yaxis.set_minor_locator(NullLocator())
-        ax.yaxis.set_major_formatter(
-            FuncFormatter(lambda value, _: y_format(value) if value < rail else "")
-        )
-        ax.tick_params(axis="y", length=0)
-        ax.add_artist(Names(ax, labels))
-        ax.set_title(title)
-        ax.set_xlabel(x_label)
     return figure
 
 

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from llmbook.plots.palette import LIGHT
 
 S, M, L = 324, 620, 930
+Real = float | int
 STYLE: Any = {
     "figure.dpi": 72,
     "figure.facecolor": "none",
@@ -129,3 +130,17 @@ def cover(figure: BookFigure) -> Axes:
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     return axes
+
+
+def plain_number(value: float | int) -> str:
+    """A number as one reads it aloud: `0.01`, `300`, `4k`, `7M`, `175B`, `1.8T`.
+
+    Examples:
+        >>> [plain_number(n) for n in (0.01, 300, 4096, 7e6, 1.75e11, 1.8e12)]
+        ['0.01', '300', '4.1k', '7M', '175B', '1.8T']
+    """
+    for unit, name in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= unit:
+            scaled = value / unit
+            return f"{scaled:.3g}{name}" if scaled >= 100 else f"{round(scaled, 1):g}{name}"
+    return f"{value:g}"
