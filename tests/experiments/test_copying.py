@@ -7,6 +7,7 @@ from llmbook.experiments.copying import (
     SYMBOLS,
     CopyLSTM,
     CopyTransformer,
+    Setup,
     _logits,
     copy_accuracy,
     copy_batch,
@@ -78,6 +79,8 @@ def test_a_seed_decides_the_result(kind: str) -> None:
     assert copy_accuracy(kind, length=3, steps=3, seed=1) == first
     assert torch.equal(torch.get_rng_state(), state)
     assert copy_accuracy(kind, length=3, steps=3, seed=2)["symbols"] != first["symbols"]
+    few = copy_accuracy(kind, length=3, steps=3, seed=1, setup=Setup(batch=4, tested=5))
+    assert (few["symbols"] * 15) % 1 == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize(("kind", "parameters"), [("lstm", 85_584), ("transformer", 103_376)])

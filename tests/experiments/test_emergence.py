@@ -1,6 +1,7 @@
 """`llmbook.experiments.emergence`: sums that are right, measured in two ways."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,8 +15,10 @@ from llmbook.experiments.emergence import (
     DIGITS,
     EQUALS,
     PLUS,
+    Setup,
     adder,
     answer_loss,
+    by_size,
     digits,
     learn,
     measure,
@@ -105,8 +108,19 @@ def test_the_loss_is_of_the_answer_alone() -> None:
 
 def test_a_run_can_be_repeated_and_cut_short() -> None:
     """The first steps do not depend on where it stops."""
-    once = learn(0, 8, checks=(3,), until=3)
-    assert once == learn(0, 8, checks=(3,), until=5)
+    setup = Setup(d_model=8, checks=(3,))
+    once = learn(0, until=3, setup=setup)
+    assert once == learn(0, until=5, setup=setup)
+
+
+def test_sizes_are_told_apart_by_width_alone() -> None:
+    """Each is measured once, at the end of the same few steps."""
+    setup = Setup(steps=3, batch=4, tested=20, checks=(3,))
+    rows = by_size(0, (8, 16), setup)["sizes"]
+    assert [(row["d_model"], row["step"]) for row in rows] == [(8, 3), (16, 3)]
+    (last,) = learn(0, setup=replace(setup, d_model=16))["curve"]
+    parameters = sum(p.numel() for p in adder(16, 0).parameters())
+    assert rows[1] == {"d_model": 16, "parameters": parameters, **last}
 
 
 def test_the_records_are_whole() -> None:

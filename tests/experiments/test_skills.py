@@ -1,6 +1,7 @@
 """`llmbook.experiments.skills`: what counting and a GPT learn from stories."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llmbook.experiments.results import recorded
-from llmbook.experiments.skills import CHECKS, examine, examine_counts, learn, new_model
+from llmbook.experiments.skills import (
+    Setup,
+    examine,
+    examine_counts,
+    learn,
+    new_model,
+    told,
+    unseen,
+)
 from llmbook.experiments.stories import SKILLS, VOCABULARY, draw_stories, entropy
 from llmbook.ngrams import KneserNey
 
@@ -63,16 +72,30 @@ def test_the_loss_of_counts_is_that_of_each_word_given_those_before() -> None:
 
 def test_a_run_can_be_repeated_and_cut_short() -> None:
     """The first steps do not depend on where it stops."""
-    _, once = learn(0, checks=(4,), until=4)
-    _, again = learn(0, checks=(4, 6), until=6)
-    assert once[0] == again[0]
+    setup = Setup(told=200, unseen=50, checks=(4, 6))
+    _, once = learn(0, until=4, setup=setup)
+    _, again = learn(0, until=6, setup=setup)
+    assert [point["step"] for point in again] == [4, 6]
+    assert once == again[:1]
+    _, other = learn(0, until=4, setup=replace(setup, batch=8))
+    assert other != once
+
+
+def test_what_is_told_and_what_is_asked_are_others() -> None:
+    """As many as the settings say, of two seeds."""
+    setup = Setup(told=60, unseen=40)
+    assert len(told(setup)) == 60
+    assert len(unseen(setup)) == 40
+    assert not {tuple(row) for row in told(setup).tolist()} & {
+        tuple(row) for row in unseen(setup).tolist()
+    }
 
 
 def test_the_record_is_whole() -> None:
     """Every seed with both optimisers, examined at every check, and better than no model can be."""
     for run in recorded("stories"):
         for how in ("muon", "adamw"):
-            assert [point["step"] for point in run[how]] == [*CHECKS]
+            assert [point["step"] for point in run[how]] == [*Setup().checks]
             assert min(point["loss"] for point in run[how]) > entropy() - 0.01
             assert all(0 <= point[skill] <= 1 for point in run[how] for skill in SKILLS)
 

@@ -5,6 +5,7 @@ nothing to guess: the symbol at each place of the copy stood `L + 1` positions b
 there. An LSTM must carry the whole string through a state of fixed size; attention can look back.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -15,8 +16,23 @@ from torch import Tensor, nn
 from llmbook.transformer import TransformerBlock
 
 SYMBOLS = 16  # and <bos> and <sep>
-BATCH, TESTED = 32, 512
-LEARNING_RATE = 3e-3  # at L = 32 the Transformer learns sooner with it than with 2e-3
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The settings of the experiment; the defaults are those of the book.
+
+    Attributes:
+        batch: Fresh strings in a step.
+        lr: AdamW's rate. At 32 symbols the Transformer learns sooner with this one than with 2e-3.
+        clip: The longest gradient that is taken as it is.
+        tested: Other strings, on which a model is tested.
+    """
+
+    batch: int = 32
+    lr: float | int = 3e-3
+    clip: float | int = 1.0
+    tested: int = 512
 
 
 def copy_batch(length: int, batch: int, generator: torch.Generator) -> Int[Tensor, "batch seq"]:
@@ -102,23 +118,27 @@ class CopyTransformer(nn.Module):
 
 
 def copy_accuracy(
-    kind: Literal["lstm", "transformer"], length: int, steps: int, seed: int
+    kind: Literal["lstm", "transformer"],
+    length: int,
+    steps: int,
+    seed: int,
+    setup: Setup = Setup(),
 ) -> dict[str, float | int]:
     """Train a small model to copy, then test it on fresh strings.
 
     Both see each earlier symbol of the copy as it should be (teacher forcing), both have about
-    100,000 parameters, and the loss counts the copy alone. AdamW at a rate of 3e-3, 32 fresh
-    strings a step, gradients clipped at norm 1. What a model fails at after so many steps it may
-    still learn with more.
+    100,000 parameters, and the loss counts the copy alone. What a model fails at after so many
+    steps it may still learn with more.
 
     Args:
         kind: `"lstm"`, one layer of 128, or `"transformer"`, two layers of 64.
         length: Symbols in a string.
         steps: Of training.
         seed: For initial weights and strings; the same seed gives the same result.
+        setup: All other settings.
 
     Returns:
-        `symbols`, the share of symbols of 512 fresh copies that are right (1/16 by chance);
+        `symbols`, the share of symbols of fresh copies that are right (1/16 by chance);
         `strings`, the share of copies without a mistake; `parameters`.
 
     Raises:
@@ -139,16 +159,16 @@ def copy_accuracy(
         torch.manual_seed(seed)
         model = CopyLSTM() if kind == "lstm" else CopyTransformer(length)
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=setup.lr, fused=True)
     for _ in range(steps):
-        text = copy_batch(length, BATCH, generator)
+        text = copy_batch(length, setup.batch, generator)
         loss = F.cross_entropy(_logits(model, text).flatten(0, 1), text[:, -length:].flatten())
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(model.parameters(), setup.clip)
         optimizer.step()
     with torch.no_grad():
-        text = copy_batch(length, TESTED, generator)
+        text = copy_batch(length, setup.tested, generator)
         right = _logits(model, text).argmax(dim=-1) == text[:, -length:]
     return {
         "symbols": right.double().mean().item(),
