@@ -16,6 +16,7 @@ from llmbook.muon import Muon
 from llmbook.training import (
     Recipe,
     bits_per_byte,
+    evaluating,
     make_optimizers,
     next_token_batch,
     next_token_loss,
@@ -258,6 +259,31 @@ def test_bits_per_byte_leaves_the_model_as_it_was() -> None:
     assert len({bits_per_byte(model, text, 20, max_len=SEQ) for _ in range(3)}) == 1
     assert model.training
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_evaluating_gives_each_module_its_mode_back(training: bool) -> None:
+    """Also a part that was in another mode than the whole, and also after an exception."""
+    model = gpt(dropout=0.5).train(training)
+    model.blocks[0].train(not training)
+    before = [module.training for module in model.modules()]
+    with evaluating(model):
+        assert not any(module.training for module in model.modules())
+        with evaluating(model):
+            pass
+        assert not any(module.training for module in model.modules())
+    assert [module.training for module in model.modules()] == before
+    with pytest.raises(KeyError), evaluating(model):
+        raise KeyError
+    assert [module.training for module in model.modules()] == before
+
+
+def test_dropout_is_off_while_evaluating() -> None:
+    """And on again afterwards."""
+    model, text = gpt(dropout=0.5).train(), draw(torch.Generator().manual_seed(0))
+    with evaluating(model):
+        assert torch.equal(model(text[:, :-1]), model(text[:, :-1]))
+    assert not torch.equal(model(text[:, :-1]), model(text[:, :-1]))
 
 
 # --- errors ----------------------------------------------------------------------------------

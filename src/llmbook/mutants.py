@@ -289,14 +289,14 @@ _MISTAKES = [
     (
         "transformer",
         "no residual connection",
-        "return x + added",
-        "return added",
+        "self.norm1(x + self.dropout(self.attention(x, mask=mask, past=past)))",
+        "self.norm1(self.dropout(self.attention(x, mask=mask, past=past)))",
     ),
     (
         "transformer",
         "norm before the sum where it belongs after",
-        "y: Tensor = norm(x + self.dropout(part(x)))",
-        "y: Tensor = x + self.dropout(norm(part(x)))",
+        "self.norm2(h + self.dropout(self.feed_forward(h)))",
+        "h + self.dropout(self.norm2(self.feed_forward(h)))",
     ),
     (
         "transformer",
@@ -325,8 +325,20 @@ _MISTAKES = [
     (
         "transformer",
         "cross-attention looks at the target",
-        "self.cross_attention(x, context, context_mask)",
-        "self.cross_attention(x)",
+        "self.cross_attention(g, context, context_mask)",
+        "self.cross_attention(g)",
+    ),
+    (
+        "transformer",
+        "pre-norm: what is normalised is added, not what came in",
+        "x + self.dropout(self.attention(self.norm1(x), mask=mask, past=past))",
+        "self.norm1(x) + self.dropout(self.attention(self.norm1(x), mask=mask, past=past))",
+    ),
+    (
+        "transformer",
+        "decoder: no residual connection around cross-attention",
+        "h = g + self.dropout(self.cross_attention(self.norm2(g), context, context_mask))",
+        "h = self.dropout(self.cross_attention(self.norm2(g), context, context_mask))",
     ),
     (
         "transformer",

@@ -5,8 +5,8 @@
 
 import math
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -289,6 +289,34 @@ def _progress_bar(steps: int, done: int) -> Any:
     return tqdm(total=steps, initial=done, desc="training", unit="step")
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode for a while: dropout is off, and comes back afterwards.
+
+    Args:
+        model: Each of its modules gets back the mode that it had, also after an exception. A part
+            that was in evaluation mode while the rest was trained stays there.
+
+    Yields:
+        Nothing; within the block, the model is in evaluation mode.
+
+    Examples:
+        >>> model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5))
+        >>> with evaluating(model):
+        ...     print(model.training)
+        False
+        >>> model.training
+        True
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 @torch.no_grad()
 def bits_per_byte(
     model: nn.Module,
@@ -335,18 +363,16 @@ def bits_per_byte(
         expected = windows[:, -new:].flatten()
         return F.cross_entropy(logits.flatten(0, 1).double(), expected, reduction="sum").item()
 
-    training = model.training
-    model.eval()
     token_ids = token_ids.to(next(model.parameters()).device)
     size = min(max_len, len(token_ids) - 1)
     windows = token_ids.unfold(0, size + 1, stride)
-    total = nats(windows[:1], size)
-    for start in range(1, len(windows), 32):
-        total += nats(windows[start : start + 32], stride)
     rest = len(token_ids) - 1 - size - stride * (len(windows) - 1)
-    if rest:
-        total += nats(token_ids[None, -size - 1 :], rest)
-    model.train(training)
+    with evaluating(model):
+        total = nats(windows[:1], size)
+        for start in range(1, len(windows), 32):
+            total += nats(windows[start : start + 32], stride)
+        if rest:
+            total += nats(token_ids[None, -size - 1 :], rest)
     return total / math.log(2) / num_bytes
 
 

@@ -15,23 +15,7 @@ CrossMask = Bool[Tensor, "#batch #seq #context"] | Bool[Tensor, "#seq #context"]
 Past = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-class _Residual(nn.Module):
-    """What encoder and decoder blocks share: parts that are added to what came in."""
-
-    d_model: int
-    norm_first: bool
-    dropout: nn.Dropout
-
-    def add(self, x: Tensor, norm: nn.Module, part: Callable[[Tensor], Tensor]) -> Tensor:
-        """Give x + part(norm(x)), or norm(x + part(x)) as in 2017."""
-        if self.norm_first:
-            added: Tensor = self.dropout(part(norm(x)))
-            return x + added
-        y: Tensor = norm(x + self.dropout(part(x)))
-        return y
-
-
-class TransformerBlock(_Residual):
+class TransformerBlock(nn.Module):
     r"""Self-attention, then a feed-forward network, each added to what came in.
 
     With $\mathrm{LN}$ for layer normalisation, the original block is post-norm:
@@ -113,8 +97,13 @@ class TransformerBlock(_Residual):
             ValueError: If `x` has another shape, or the mask is not boolean or does not fit.
         """
         check_sequence("x", x, self.d_model)
-        h = self.add(x, self.norm1, lambda x: self.attention(x, mask=mask, past=past))
-        return self.add(h, self.norm2, self.feed_forward)
+        if self.norm_first:  # as in GPT-2
+            h = x + self.dropout(self.attention(self.norm1(x), mask=mask, past=past))
+            y: Tensor = h + self.dropout(self.feed_forward(self.norm2(h)))
+        else:  # as in 2017
+            h = self.norm1(x + self.dropout(self.attention(x, mask=mask, past=past)))
+            y = self.norm2(h + self.dropout(self.feed_forward(h)))
+        return y
 
     @classmethod
     def from_torch(cls, layer: nn.TransformerEncoderLayer) -> "TransformerBlock":
@@ -151,7 +140,7 @@ class TransformerBlock(_Residual):
         return block.train(layer.training)
 
 
-class DecoderBlock(_Residual):
+class DecoderBlock(nn.Module):
     r"""A block that also looks at what an encoder has read, between its other two parts.
 
     $$g = \mathrm{LN}(x + \mathrm{MultiHead}(x)), \quad
@@ -217,9 +206,15 @@ class DecoderBlock(_Residual):
             ValueError: If a shape does not fit, or a mask is not boolean.
         """
         check_sequence("x", x, self.d_model)
-        g = self.add(x, self.norm1, lambda x: self.attention(x, mask=mask))
-        h = self.add(g, self.norm2, lambda x: self.cross_attention(x, context, context_mask))
-        return self.add(h, self.norm3, self.feed_forward)
+        if self.norm_first:
+            g = x + self.dropout(self.attention(self.norm1(x), mask=mask))
+            h = g + self.dropout(self.cross_attention(self.norm2(g), context, context_mask))
+            y: Tensor = h + self.dropout(self.feed_forward(self.norm3(h)))
+        else:  # as in 2017
+            g = self.norm1(x + self.dropout(self.attention(x, mask=mask)))
+            h = self.norm2(g + self.dropout(self.cross_attention(g, context, context_mask)))
+            y = self.norm3(h + self.dropout(self.feed_forward(h)))
+        return y
 
     @classmethod
     def from_torch(cls, layer: nn.TransformerDecoderLayer) -> "DecoderBlock":
