@@ -17,6 +17,8 @@ from transformers import LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from llmbook import pretrained
+from llmbook.bias import fill_mask
+from llmbook.experiments.fewshot import Task, few_shot
 from llmbook.generation import generate
 from llmbook.llama import _HF_NAMES, Llama
 from llmbook.pretrained import ASSETS, Asset, cache_folder, fetch, load_smollm2
@@ -333,6 +335,16 @@ def test_device_and_dtype_are_the_callers(dtype: torch.dtype) -> None:
 
 
 Smollm2 = tuple[Llama, ByteLevelBPE]
+
+
+def test_a_process_holds_smollm2_once(smollm2: Smollm2, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filling masks and few-shot questions read one model, which nobody loads again."""
+    monkeypatch.setattr(torch, "load", None)
+    monkeypatch.setattr(Llama, "from_weights", None)
+    assert pretrained.smollm2() is smollm2
+    numbers = Task(tuple((str(n), str(n + 1)) for n in range(5)), "{} and 1 is", 0.0)
+    assert len(fill_mask("[MASK]", top_k=2)) == 2
+    assert few_shot(numbers, [1]) == few_shot(numbers, [1], language=smollm2)
 
 
 @pytest.mark.parametrize(

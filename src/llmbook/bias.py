@@ -11,8 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from llmbook.llama import Llama
-from llmbook.pretrained import load_smollm2
-from llmbook.tokenizers import ByteLevelBPE
+from llmbook.pretrained import smollm2
 
 MASK = "[MASK]"
 CANDIDATES = 200
@@ -170,14 +169,9 @@ def _ask(unmasker: Any, texts: list[str], top_k: int) -> list[list[dict[str, Any
 
 
 @functools.cache
-def _smollm2() -> tuple[Llama, ByteLevelBPE]:
-    return load_smollm2()
-
-
-@functools.cache
 def _words(*, spaced: bool) -> Int[Tensor, " words"]:
     """The ids of SmolLM2's tokens that are whole words, after a space or after anything else."""
-    tokenizer = _smollm2()[1]
+    _, tokenizer = smollm2()
     ids = range(tokenizer.vocab_size)
     texts = tokenizer.tokens(ids)
     after_space = {text[1:] for text in texts if text[0] == " " and text[1:].isalpha()}
@@ -188,7 +182,7 @@ def _words(*, spaced: bool) -> Int[Tensor, " words"]:
 @torch.inference_mode()
 def _continue(text: str, top_k: int) -> list[dict[str, Any]]:
     """Let SmolLM2 propose words after the left side and judge them by the right side."""
-    model, tokenizer = _smollm2()
+    model, tokenizer = smollm2()
     left, right = text.split(MASK)
     start = tokenizer.special_tokens["<|endoftext|>"]  # what stood before each document in training
     before = [start, *tokenizer.encode(left.removesuffix(" "))]

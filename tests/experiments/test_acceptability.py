@@ -145,6 +145,18 @@ def test_pretraining_can_be_repeated() -> None:
     assert examine(first, setup)["next_accuracy"] == pytest.approx(0.5, abs=0.1)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_examining_leaves_the_mode_as_it_was(training: bool) -> None:
+    """And is done without dropout, whatever it was."""
+    model = new_model(0).train(training)
+    model.dropout.p = 0.5
+    setup = Setup(examined=4)
+    assert examine(model, setup) == examine(model, setup)
+    hidden = "the [MASK] near the cat behind the red box is wet ."
+    assert number_of(model, hidden) == number_of(model, hidden)
+    assert {module.training for module in model.modules()} == {training}
+
+
 def test_a_run_has_the_form_of_the_record() -> None:
     """With everything in small: a row for each number of judgements, and the same names."""
     tiny = Recipe(steps=1)

@@ -97,6 +97,16 @@ def test_exact_match_is_that_of_greedy_writing() -> None:
     assert measure(model, ids)["exact"] == exact
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_measuring_leaves_the_mode_as_it_was(training: bool) -> None:
+    """And is done without dropout, whatever it was."""
+    model = adder(16, 0).train(training)
+    model.dropout.p = 0.5
+    ids = sums(8, torch.Generator().manual_seed(2))
+    assert measure(model, ids) == measure(model, ids)
+    assert {module.training for module in model.modules()} == {training}
+
+
 def test_the_loss_is_of_the_answer_alone() -> None:
     """What cannot be known does not count."""
     ids = sums(8, torch.Generator().manual_seed(2))

@@ -47,6 +47,16 @@ def test_examine_gives_an_oracle_all_and_a_fresh_model_chance() -> None:
     assert all(fresh[skill] < 0.8 for skill in SKILLS)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_examining_leaves_the_mode_as_it_was(training: bool) -> None:
+    """And is done without dropout, whatever it was."""
+    model = new_model(0).train(training)
+    model.dropout.p = 0.5
+    ids = draw_stories(10, seed=5)
+    assert examine(model, ids) == examine(model, ids)
+    assert {module.training for module in model.modules()} == {training}
+
+
 def test_a_five_gram_knows_the_mood_but_not_what_lies_further_back() -> None:
     """The film is four words before the verb that it decides; everything else is out of sight."""
     told = draw_stories(3_000, seed=6).flatten().numpy()

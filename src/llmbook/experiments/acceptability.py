@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from llmbook.bert import Bert, BertConfig
 from llmbook.experiments.stories import ANIMALS, ASIDE, COLOURS, STATES, WORDS, draw_story
 from llmbook.objectives import mask_tokens, next_sentence_pairs
-from llmbook.training import Recipe, train
+from llmbook.training import Recipe, evaluating, train
 
 SPECIAL = ("[PAD]", "[CLS]", "[SEP]", "[MASK]")
 VOCABULARY = [*SPECIAL, *WORDS]
@@ -170,16 +170,15 @@ def examine(model: Bert, setup: Setup = Setup()) -> dict[str, float]:
         "masked_loss" in nats and "masked_accuracy" of hidden words, and "next_accuracy": how often
         it is right whether the second sentence follows.
     """
-    model.eval()
-    pairs = pairs_of(setup.examined, seed=2)
+    ids, segments, follows = pairs_of(setup.examined, seed=2)
     generator = torch.Generator().manual_seed(3)
-    ids, segments, follows = pairs
     corrupted, labels = mask_tokens(
         ids, MASK, len(VOCABULARY), generator=generator, special_ids=(PAD, CLS, SEP)
     )
-    mlm_logits, _ = model(corrupted, segments, corrupted != PAD)
+    with evaluating(model):
+        mlm_logits, _ = model(corrupted, segments, corrupted != PAD)
+        clear = model(ids, segments, ids != PAD)[1]
     hidden = labels != -100
-    clear = model(ids, segments, ids != PAD)[1]
     return {
         "masked_loss": F.cross_entropy(mlm_logits[hidden], labels[hidden]).item(),
         "masked_accuracy": _share(mlm_logits[hidden].argmax(-1) == labels[hidden]),
@@ -282,8 +281,9 @@ def fine_tune(
         loss=_judge_loss,
     )
     sentences, labels = judgements(setup.tested, seed=99)
-    with torch.no_grad():
-        guesses = judge.eval()(packed([[sentence] for sentence in sentences])[0]).argmax(-1)
+    ids, _ = packed([[sentence] for sentence in sentences])
+    with torch.no_grad(), evaluating(judge):
+        guesses = judge(ids).argmax(-1)
     return _share(guesses == labels)
 
 
@@ -301,7 +301,7 @@ def number_of(model: Bert, sentence: str) -> float:
     if words.count("[MASK]") != 1:
         raise ValueError(f"sentence must have one [MASK], got {sentence!r}")
     ids, segments = packed([[encode(sentence)]])
-    with torch.no_grad():
+    with torch.no_grad(), evaluating(model):
         logits = model(ids, segments, ids != PAD)[0][0, 1 + words.index("[MASK]")]
     p = logits.softmax(-1)
     one, many = (p[[_ID[animal + ending] for animal in ANIMALS]].sum() for ending in ("", "s"))

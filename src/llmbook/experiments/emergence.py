@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmbook.gpt import GPT, GPTConfig
-from llmbook.training import Recipe, train
+from llmbook.training import Recipe, evaluating, train
 
 DIGITS = 4
 ANSWER = DIGITS + 1  # a sum may have one digit more
@@ -96,12 +96,11 @@ def measure(model: nn.Module, token_ids: Int[Tensor, "batch seq"]) -> dict[str, 
         "by_place": share of right digits at each place, given the true ones before;
         "log_likelihood": mean of the true digits' log-probability, in nats.
     """
-    model.eval()
-    logits = model(token_ids[:, :-1])[:, -ANSWER:]
+    with evaluating(model):
+        logits = model(token_ids[:, :-1])[:, -ANSWER:]
     expected = token_ids[:, -ANSWER:]
     right = logits.argmax(-1) == expected
     loss = F.cross_entropy(logits.flatten(0, 1), expected.flatten()).item()
-    model.train()
     return {  # greedy writing goes wrong at the same digit at which a prediction does first
         "exact": right.all(1).double().mean().item(),
         "by_place": right.double().mean(0).tolist(),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from llmbook.experiments.stories import LENGTH, VOCABULARY, draw_stories, places, score
 from llmbook.gpt import GPT, GPTConfig
 from llmbook.ngrams import KneserNey
-from llmbook.training import Recipe, train
+from llmbook.training import Recipe, evaluating, train
 
 Stories = Int[Tensor, "count seq"]
 
@@ -53,10 +53,9 @@ def unseen(setup: Setup = Setup()) -> Stories:
 @torch.no_grad()
 def examine(model: nn.Module, ids: Stories) -> dict[str, float]:
     """A model's skills as `stories.score` has them, and its "loss" in nats a token."""
-    model.eval()
-    logits = torch.cat([model(part[:, :-1]) for part in ids.split(250)])
+    with evaluating(model):
+        logits = torch.cat([model(part[:, :-1]) for part in ids.split(250)])
     loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()).item()
-    model.train()
     return {"loss": loss, **score(logits, ids)}
 
 
