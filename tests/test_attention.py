@@ -163,7 +163,7 @@ def test_layer_equals_torch(cross: bool, bias: bool, batch_first: bool, masked: 
     their_y = flip(their_y)
     given_context = context if cross else None
     fused = ours(x, given_context, mask)
-    explicit, weights = ours(x, given_context, mask, need_weights=True)
+    explicit, weights = ours.with_weights(x, given_context, mask)
     torch.testing.assert_close(weights, their_weights, rtol=0, atol=1e-12)
     leaves = [x, context] if cross else [x]
     for y in (fused, explicit):
@@ -193,7 +193,7 @@ def test_grouped_queries_are_full_attention_with_repeated_heads(kv_heads: int) -
             setattr(getattr(full, name), part, nn.Parameter(repeated.detach()))
     x, mask = normal(2, 7, D_MODEL), causal_mask(7)
     torch.testing.assert_close(shared(x, mask=mask), full(x, mask=mask))
-    ours, theirs = (heads(x, mask=mask, need_weights=True) for heads in (shared, full))
+    ours, theirs = (heads.with_weights(x, mask=mask) for heads in (shared, full))
     torch.testing.assert_close(ours, theirs)
 
 
@@ -215,9 +215,8 @@ def test_causal_mask_hides_the_future(kv_heads: int, weights: bool) -> None:
     ours, x = layer(num_kv_heads=kv_heads), normal(2, 7, D_MODEL).detach()
     changed = x.clone()
     changed[:, 4] += 1
-    before, after = (ours(t, mask=causal_mask(7), need_weights=weights) for t in (x, changed))
-    if weights:
-        before, after = before[0], after[0]
+    look = (lambda *args: ours.with_weights(*args)[0]) if weights else ours
+    before, after = (look(t, None, causal_mask(7)) for t in (x, changed))
     moved = (before - after).abs().amax(dim=(0, 2))
     assert not moved[:4].any()
     assert (moved[4:] > 1e-6).all()
@@ -250,13 +249,13 @@ def test_alibi_and_rotary_reach_the_scores() -> None:
     """Both make the weights depend on distance: equal vectors are no longer weighed equally."""
     ours = layer()
     x = normal(1, 1, D_MODEL).expand(1, 5, D_MODEL)
-    _, flat = ours(x, need_weights=True)
+    _, flat = ours.with_weights(x)
     torch.testing.assert_close(flat, torch.full_like(flat, 0.2))
     for how in (
         {"bias": alibi(HEADS, 5).double()},
         {"rotary": rotary_tables(torch.arange(5), D_MODEL // HEADS, 10, torch.float64)},
     ):
-        output, weights = ours(x, need_weights=True, **how)
+        output, weights = ours.with_weights(x, **how)
         assert (weights - flat).abs().max() > 1e-3
         torch.testing.assert_close(ours(x, **how), output)
 
@@ -265,10 +264,10 @@ def test_dropout_acts_on_weights_in_training_alone() -> None:
     """In eval mode nothing is drawn; while training a dropped weight is a missing value."""
     ours, x = layer(dropout=0.5), normal(2, 5, D_MODEL)
     assert not torch.equal(ours(x), ours(x))
-    assert not torch.equal(ours(x, need_weights=True)[0], ours(x, need_weights=True)[0])
+    assert not torch.equal(ours.with_weights(x)[0], ours.with_weights(x)[0])
     ours.eval()
     assert torch.equal(ours(x), ours(x))
-    _, weights = layer(dropout=0.5)(x, need_weights=True)
+    _, weights = layer(dropout=0.5).with_weights(x)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, HEADS, 5, dtype=torch.float64))
 
 
@@ -294,6 +293,7 @@ def test_from_torch_keeps_the_layers_state(dtype: torch.dtype, training: bool) -
     ("options", "message"),
     [
         ({"kdim": 8}, "kdim and vdim must be embed_dim = 24, got 8 and 24"),
+        ({"vdim": 8}, "kdim and vdim must be embed_dim = 24, got 24 and 8"),
         ({"add_bias_kv": True}, "add_bias_kv and add_zero_attn are not supported"),
         ({"add_zero_attn": True}, "add_bias_kv and add_zero_attn are not supported"),
     ],

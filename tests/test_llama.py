@@ -204,6 +204,21 @@ def test_attention_weights_are_those_that_forward_uses() -> None:
     torch.testing.assert_close(rebuilt, block.attention(x, mask=mask, rotary=rotary))
 
 
+def test_attention_weights_compute_each_attention_once() -> None:
+    """And a block gives the same with its weights as without."""
+    model, token_ids, keys = ours(), texts(), []
+    for block in model.blocks:
+        block.attention.key.register_forward_hook(lambda *_: keys.append(1))
+    model.attention_weights(token_ids)
+    assert len(keys) == len(model.blocks) > 1
+    rotary, mask = model._rotary_and_mask(token_ids, None)
+    x = model.embedding(token_ids)
+    for block in model.blocks:
+        y = block(x, rotary, mask)
+        torch.testing.assert_close(block.with_weights(x, rotary, mask)[0], y)
+        x = y
+
+
 def test_future_tokens_and_other_texts_change_nothing() -> None:
     """Another token moves its own and later positions of its text, and no others."""
     model, before = ours(), texts()

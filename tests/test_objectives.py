@@ -13,13 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from llmbook.objectives import (
-    causal_targets,
     corrupt_spans,
     mask_tokens,
     next_sentence_pairs,
     restore_spans,
 )
-from llmbook.training import next_token_loss
 
 MASK, SPECIAL, VOCAB = 4, (0, 2, 3), 200
 SENTINELS = list(range(1000, 900, -1))
@@ -106,16 +104,6 @@ def test_a_false_neighbour_is_any_sentence_of_the_other_documents() -> None:
     for a, others in expected.items():  # one of three pairs is false each time
         for b in others:
             assert_share(seen[a, b], 3000, 1 / 3 / len(others))
-
-
-def test_the_target_of_each_token_is_the_next() -> None:
-    """And the mean loss on them is the one that training lowers."""
-    text = torch.randint(7, (3, 6), generator=seeded(0))
-    inputs, targets = causal_targets(text)
-    torch.manual_seed(0)
-    model = torch.nn.Embedding(7, 7)
-    loss = torch.nn.functional.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
-    torch.testing.assert_close(loss, next_token_loss(model, text))
 
 
 def spans_of(targets: Tensor) -> list[list[int]]:
@@ -227,8 +215,6 @@ G = torch.Generator()
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: causal_targets(T([[1], [2]])), "token_ids must hold at least two tokens a text, got shape (2, 1)"),
-        (lambda: causal_targets(T([0.5, 1.0])), "token_ids must be int64 or int32, got dtype torch.float32"),
         (lambda: mask_tokens(T([1.0]), 0, 9, generator=G), "token_ids must be int64 or int32, got dtype torch.float32"),
         (lambda: mask_tokens(T([1]), 0, 9, generator=G, rate=1.5), "rate must be from 0 to 1, got 1.5"),
         (lambda: mask_tokens(T([1]), 0, 9, generator=G, masked=0.95), "masked and replaced must not be more than 1 together, got 0.95 and 0.1"),

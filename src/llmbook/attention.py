@@ -22,6 +22,7 @@ __all__ = [
 ]
 
 Mask = Bool[Tensor, "#batch #query #key"] | Bool[Tensor, "#query #key"]
+Past = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def causal_mask(seq: int, device: torch.device | str | None = None) -> Bool[Tensor, "{seq} {seq}"]:
@@ -145,6 +146,14 @@ def _check_mask(mask: Tensor, scores: torch.Size) -> None:
         )
 
 
+def _for_every_head(mask: Tensor | None, query: Tensor, key: Tensor) -> Tensor | None:
+    """Check a mask for texts, and give it an axis for heads."""
+    if mask is None:
+        return None
+    _check_mask(mask, torch.Size((len(query), query.shape[-2], key.shape[-2])))
+    return mask[:, None] if mask.ndim == 3 else mask
+
+
 class MultiHeadAttention(nn.Module):
     r"""Attend in several heads at once, each with queries, keys and values of its own.
 
@@ -171,7 +180,7 @@ class MultiHeadAttention(nn.Module):
         >>> x, context = torch.randn(3, 5, 64), torch.randn(3, 9, 64)
         >>> layer(x, mask=causal_mask(5)).shape
         torch.Size([3, 5, 64])
-        >>> output, weights = layer(x, context, need_weights=True)
+        >>> output, weights = layer.with_weights(x, context)
         >>> weights.shape
         torch.Size([3, 8, 5, 9])
 
@@ -222,12 +231,8 @@ class MultiHeadAttention(nn.Module):
         *,
         bias: Float[Tensor, "heads #query #key"] | None = None,
         rotary: Rotary | None = None,
-        past: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
-        need_weights: bool = False,
-    ) -> (
-        Float[Tensor, "batch query d_model"]
-        | tuple[Float[Tensor, "batch query d_model"], Float[Tensor, "batch heads query key"]]
-    ):
+        past: Past | None = None,
+    ) -> Float[Tensor, "batch query d_model"]:
         """Let each position of `x` look at all positions of `x`, or of `context`.
 
         Args:
@@ -239,14 +244,59 @@ class MultiHeadAttention(nn.Module):
             rotary: `llmbook.positions.rotary_tables`, by which queries and keys are turned.
             past: Takes the new keys and values and gives all of them, earlier ones included, as
                 `llmbook.generation.KVCache.append` does.
-            need_weights: Give the weights too, which the fused kernel used otherwise does not.
 
         Returns:
-            One vector per position of `x`; with `need_weights`, that and the weights.
+            One vector per position of `x`.
 
         Raises:
             ValueError: If a shape does not fit, or the mask is not boolean.
         """
+        if bias is not None:  # the fused kernel takes a mask or a bias, not both
+            return self.with_weights(x, context, mask, bias=bias, rotary=rotary, past=past)[0]
+        query, key, value = self.project(x, context, rotary, past)
+        mask = _for_every_head(mask, query, key)
+        grouped = self.num_kv_heads < self.num_heads
+        heads = F.scaled_dot_product_attention(
+            query, key, value, mask, self._rate, enable_gqa=grouped
+        )
+        return self._join(heads)
+
+    def with_weights(
+        self,
+        x: Float[Tensor, "batch query d_model"],
+        context: Float[Tensor, "batch key d_model"] | None = None,
+        mask: Mask | None = None,
+        *,
+        bias: Float[Tensor, "heads #query #key"] | None = None,
+        rotary: Rotary | None = None,
+        past: Past | None = None,
+    ) -> tuple[Float[Tensor, "batch query d_model"], Float[Tensor, "batch heads query all_keys"]]:
+        """What `forward` gives, and the weights, which its fused kernel never holds.
+
+        The arguments are its own.
+
+        Returns:
+            One vector per position of `x`, and each head's weights, before dropout.
+        """
+        query, key, value = self.project(x, context, rotary, past)
+        mask = _for_every_head(mask, query, key)
+        shared = self.num_heads // self.num_kv_heads
+        key, value = (x.repeat_interleave(shared, dim=1) for x in (key, value))
+        heads, weights = attention(query, key, value, mask, bias=bias, dropout=self._rate)
+        return self._join(heads), weights
+
+    def project(
+        self,
+        x: Float[Tensor, "batch query d_model"],
+        context: Float[Tensor, "batch key d_model"] | None = None,
+        rotary: Rotary | None = None,
+        past: Past | None = None,
+    ) -> tuple[
+        Float[Tensor, "batch heads query d_head"],
+        Float[Tensor, "batch kv_heads all_keys d_head"],
+        Float[Tensor, "batch kv_heads all_keys d_head"],
+    ]:
+        """Make queries, keys and values, each vector cut into heads; arguments as in `forward`."""
         check_sequence("x", x, self.d_model)
         if context is None:
             context = x
@@ -262,19 +312,12 @@ class MultiHeadAttention(nn.Module):
             query, key = rotate(query, rotary), rotate(key, rotary)
         if past is not None:
             key, value = past(key, value)
-        if mask is not None:
-            _check_mask(mask, torch.Size((len(x), x.shape[1], key.shape[-2])))
-            mask = mask[:, None] if mask.ndim == 3 else mask  # the same for every head
-        dropout = self.dropout if self.training else 0.0
-        if bias is None and not need_weights:
-            heads = F.scaled_dot_product_attention(
-                query, key, value, mask, dropout, enable_gqa=self.num_kv_heads < self.num_heads
-            )
-            return self._join(heads)
-        shared = self.num_heads // self.num_kv_heads
-        key, value = (x.repeat_interleave(shared, dim=1) for x in (key, value))
-        heads, weights = attention(query, key, value, mask, bias=bias, dropout=dropout)
-        return (self._join(heads), weights) if need_weights else self._join(heads)
+        return query, key, value
+
+    @property
+    def _rate(self) -> float:
+        """Of dropout, which acts while training alone."""
+        return self.dropout if self.training else 0.0
 
     def _join(
         self, heads: Float[Tensor, "batch heads query d_head"]
@@ -305,7 +348,7 @@ class MultiHeadAttention(nn.Module):
         """
         if not isinstance(layer, nn.MultiheadAttention):
             raise TypeError(f"need an nn.MultiheadAttention, got {type(layer).__name__}")
-        if not layer._qkv_same_embed_dim:
+        if (layer.kdim, layer.vdim) != (layer.embed_dim, layer.embed_dim):
             raise ValueError(
                 f"kdim and vdim must be embed_dim = {layer.embed_dim}, "
                 f"got {layer.kdim} and {layer.vdim}"

@@ -1,5 +1,6 @@
 """GPT: a stack of Transformer blocks that see the past alone, and say what comes next."""
 
+import math
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -136,12 +137,14 @@ class GPT(nn.Module):
         )
         self.norm = nn.LayerNorm(c.d_model, c.norm_eps, bias=c.bias) if c.norm_first else None
         self.head = None if c.tied else nn.Linear(c.d_model, c.vocab_size, bias=False)
+        std = 0.02
+        residual_std = std / math.sqrt(2 * c.num_layers)  # of what writes into the stream
         for name, parameter in self.named_parameters():
             if parameter.is_meta:
                 continue
             if parameter.ndim == 2:
                 writes = name.endswith(("attention.out.weight", "feed_forward.down.weight"))
-                nn.init.normal_(parameter, std=0.02 / (2 * c.num_layers) ** (0.5 * writes))
+                nn.init.normal_(parameter, std=residual_std if writes else std)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from llmbook.attention import MultiHeadAttention
+from llmbook.attention import MultiHeadAttention, Past
 from llmbook.generation import KVCache
 from llmbook.layers import FeedForward, RMSNorm, check_tokens
 from llmbook.positions import Rotary, rotary_tables
@@ -117,12 +117,22 @@ class LlamaBlock(nn.Module):
         x: Hidden,
         rotary: Rotary,
         mask: Mask,
-        past: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+        past: Past | None = None,
     ) -> Hidden:
         """Mix the positions, then transform each."""
         h = x + self.attention(self.attention_norm(x), mask=mask, rotary=rotary, past=past)
         y: Tensor = h + self.feed_forward(self.feed_forward_norm(h))
         return y
+
+    def with_weights(
+        self, x: Hidden, rotary: Rotary, mask: Mask
+    ) -> tuple[Hidden, Float[Tensor, "batch heads query key"]]:
+        """What `forward` gives, and the weights of attention."""
+        normed = self.attention_norm(x)
+        output, weights = self.attention.with_weights(normed, mask=mask, rotary=rotary)
+        h = x + output
+        y: Tensor = h + self.feed_forward(self.feed_forward_norm(h))
+        return y, weights
 
 
 class Llama(nn.Module):
@@ -238,10 +248,8 @@ class Llama(nn.Module):
         weights = []
         block: Any
         for block in self.blocks:
-            normed = block.attention_norm(x)
-            looks = block.attention(normed, mask=mask, rotary=rotary, need_weights=True)
-            weights.append(looks[1])
-            x = block(x, rotary, mask)
+            x, of_block = block.with_weights(x, rotary, mask)
+            weights.append(of_block)
         return torch.stack(weights)
 
     def new_cache(self, max_len: int, batch: int = 1) -> KVCache:

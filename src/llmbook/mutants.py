@@ -434,12 +434,6 @@ _MISTAKES = [
         "answer[a + 2 : b]",
     ),
     (
-        "objectives",
-        "targets not shifted",
-        "token_ids[..., :-1], token_ids[..., 1:]",
-        "token_ids[..., :-1], token_ids[..., :-1]",
-    ),
-    (
         "t5",
         "decoder sees the future",
         "padding if context is None else causal_mask(x.shape[1], x.device)",
@@ -473,6 +467,19 @@ _MISTAKES = [
         "cross-attention looks at itself",
         "self.cross_attention(self.cross_norm(x), context, context_mask)",
         "self.cross_attention(self.cross_norm(x))",
+    ),
+    # Training
+    (
+        "training",
+        "targets not shifted",
+        "F.cross_entropy(logits.flatten(0, 1), token_ids[:, 1:].flatten())",
+        "F.cross_entropy(logits.flatten(0, 1), token_ids[:, :-1].flatten())",
+    ),
+    (
+        "training",
+        "dropout stays off after an evaluation",
+        "            module.training = training",
+        "            module.training = False",
     ),
     # N-grams
     ("ngrams", "discount without its 2", "(once + 2 * twice)", "(once + twice)"),

@@ -1,4 +1,4 @@
-"""What a model is asked while it reads text that nobody has labelled: four ways to hide a part."""
+"""What a model is asked while it reads text that nobody has labelled: three ways to hide a part."""
 
 from collections.abc import Collection, Sequence
 from itertools import pairwise
@@ -11,37 +11,6 @@ from torch import Tensor
 IGNORED = -100  # what `torch.nn.functional.cross_entropy` leaves out unless told otherwise
 
 Sentence = Sequence[int]
-
-
-def causal_targets(
-    token_ids: Int[Tensor, "*batch seq"],
-) -> tuple[Int[Tensor, "*batch seq-1"], Int[Tensor, "*batch seq-1"]]:
-    """What a model reads, and what comes after each token of it: the same text, shifted by one.
-
-    `llmbook.training.next_token_loss` compares the two.
-
-    Args:
-        token_ids: Texts side by side.
-
-    Returns:
-        All tokens but the last, and all but the first.
-
-    Raises:
-        ValueError: If there is no token with another after it.
-
-    Examples:
-        >>> causal_targets(torch.tensor([7, 3, 5, 1]))
-        (tensor([7, 3, 5]), tensor([3, 5, 1]))
-
-    Source:
-        [Radford et al. 2018][radford2018improving], section 3.1.
-    """
-    _check_integers("token_ids", token_ids)
-    if token_ids.ndim == 0 or token_ids.shape[-1] < 2:
-        raise ValueError(
-            f"token_ids must hold at least two tokens a text, got shape {tuple(token_ids.shape)}"
-        )
-    return token_ids[..., :-1], token_ids[..., 1:]
 
 
 def mask_tokens(

@@ -1,4 +1,4 @@
-"""Training: the loop for the book's Transformers, on one processor or many.
+"""Training: one loop for every network of the book but Word2Vec, on one processor or many.
 
 `python -m llmbook.training` is the command of `llmbook.experiments.pretrain`.
 """

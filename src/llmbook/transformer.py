@@ -7,12 +7,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from llmbook.attention import MultiHeadAttention, causal_mask
+from llmbook.attention import MultiHeadAttention, Past, causal_mask
 from llmbook.layers import FeedForward, LayerNorm, check_sequence
 
 Mask = Bool[Tensor, "#batch #seq #key"] | Bool[Tensor, "#seq #key"]
 CrossMask = Bool[Tensor, "#batch #seq #context"] | Bool[Tensor, "#seq #context"]
-Past = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class TransformerBlock(nn.Module):

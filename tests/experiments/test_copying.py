@@ -8,9 +8,9 @@ from llmbook.experiments.copying import (
     CopyLSTM,
     CopyTransformer,
     Setup,
-    _logits,
     copy_accuracy,
     copy_batch,
+    copy_logits,
 )
 
 
@@ -40,12 +40,12 @@ def test_a_text_is_a_string_twice() -> None:
 def test_no_symbol_is_seen_before_it_is_said(kind: str) -> None:
     """A change of a symbol of the copy changes no prediction up to and with its own."""
     model, text = models(4)[kind], copy_batch(4, 3, generator())
-    before = _logits(model, text)
+    before = copy_logits(model, text)
     assert before.shape == (3, 4, SYMBOLS)
     for place in range(4):
         other = text.clone()
         other[:, 6 + place] = (other[:, 6 + place] + 1) % SYMBOLS
-        after = _logits(model, other)
+        after = copy_logits(model, other)
         assert torch.equal(after[:, : place + 1], before[:, : place + 1])
         assert place == 3 or not torch.isclose(after[:, place + 1 :], before[:, place + 1 :]).all()
 
@@ -54,12 +54,12 @@ def test_no_symbol_is_seen_before_it_is_said(kind: str) -> None:
 def test_texts_of_a_batch_do_not_meet(kind: str) -> None:
     """Each is read as if it were alone, and each prediction depends on its source symbol."""
     model, text = models(4)[kind], copy_batch(4, 3, generator())
-    together = _logits(model, text)
+    together = copy_logits(model, text)
     for row in range(3):
-        torch.testing.assert_close(_logits(model, text[row : row + 1]), together[row : row + 1])
+        torch.testing.assert_close(copy_logits(model, text[row : row + 1]), together[row : row + 1])
     other = text.clone()
     other[0, 2] = (other[0, 2] + 1) % SYMBOLS
-    changed = (_logits(model, other) - together).abs().amax(dim=-1)
+    changed = (copy_logits(model, other) - together).abs().amax(dim=-1)
     assert changed[0].min() > 1e-9
     assert changed[1:].max() == 0
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from llmbook.t5 import T5, T5Config
 from llmbook.training import Recipe, train
@@ -177,10 +177,10 @@ def answers(model: T5, texts: Sequence[str]) -> list[str]:
     return [" ".join(WORDS[token] for token in row) for row in ended]
 
 
-def label_loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Float[Tensor, ""]:
+def label_loss(model: Any, batch: tuple[Tensor, Tensor]) -> Float[Tensor, ""]:
     """Mean cross-entropy, in nats, of each token of the outputs, padding left out."""
     source, target = batch
-    logits = model(source, F.pad(target[:, :-1], (1, 0), value=PAD), source != PAD)
+    logits = model(source, model.shift_right(target), source != PAD)
     return F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=PAD)
 
 
