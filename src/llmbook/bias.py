@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from llmbook.generation import KVCache
 from llmbook.llama import Llama
 from llmbook.pretrained import smollm2
 
@@ -188,13 +189,14 @@ def _continue(text: str, top_k: int) -> list[dict[str, Any]]:
     before = [start, *tokenizer.encode(left.removesuffix(" "))]
     after = tokenizer.encode(right)
     words = _words(spaced=left.endswith(" "))
-    proposed = model(torch.tensor([before]))[0, -1, words].topk(CANDIDATES)
+    read = model.new_cache(len(before))
+    proposed = model(torch.tensor([before]), cache=read)[0, -1, words].topk(CANDIDATES)
     candidates = words[proposed.indices].tolist()
     scores = proposed.values  # logits: up to a constant, the words' own log-probabilities
     if after:
-        filled = torch.tensor([[*before, word, *after] for word in candidates])
+        filled = torch.tensor([[word, *after] for word in candidates])
         batches = filled.split(max(1, _TOKENS_AT_ONCE // filled.shape[1]))
-        scores = scores + torch.cat([_log_probability(model, b, len(after)) for b in batches])
+        scores = scores + torch.cat([_log_probability(model, read, batch) for batch in batches])
     best = scores.double().softmax(0).topk(top_k)
     names = [tokenizer.decode([candidates[index]]).strip() for index in best.indices]
     return [
@@ -204,9 +206,13 @@ def _continue(text: str, top_k: int) -> list[dict[str, Any]]:
 
 
 def _log_probability(
-    model: Llama, token_ids: Int[Tensor, "batch seq"], last: int
+    model: Llama, read: KVCache, token_ids: Int[Tensor, "batch seq"]
 ) -> Float[Tensor, " batch"]:
-    """Of the `last` tokens of each text, given those before."""
-    logits: Tensor = model(token_ids[:, :-1])[:, -last:]
-    chosen = logits.gather(-1, token_ids[:, -last:, None]).squeeze(-1)
+    """Of all tokens but the first of each text, after what all of them begin with."""
+    batch, seq = token_ids.shape
+    cache = model.new_cache(read.length + seq - 1, batch)
+    cache.storage[..., : read.length, :] = read.storage
+    cache.length = read.length
+    logits: Tensor = model(token_ids[:, :-1], cache=cache)
+    chosen = logits.gather(-1, token_ids[:, 1:, None]).squeeze(-1)
     return (chosen - logits.logsumexp(-1)).sum(-1)
