@@ -264,16 +264,12 @@ def write_gguf(path: Path, model: LlamaForCausalLM) -> None:
 def toy_smollm2(
     cache: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> LlamaForCausalLM:
-    """In place of SmolLM2, a toy of the same kind is in the shop."""
-    model, path = toy_llama(tied=request.param), cache.parent / "toy.gguf"
+    """In place of SmolLM2, a toy of the same kind lies in the cache."""
+    model, path = toy_llama(tied=request.param), cache / "smollm2" / "toy.bin"
+    path.parent.mkdir(parents=True)
     write_gguf(path, model)
-    content = path.read_bytes()
-    deliver(cache, content)
-    monkeypatch.setitem(
-        ASSETS,
-        "smollm2",
-        dataclasses.replace(ASSETS["toy"], sha256=hashlib.sha256(content).hexdigest()),
-    )
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setitem(ASSETS, "smollm2", dataclasses.replace(ASSETS["toy"], sha256=sha256))
     return model
 
 
@@ -344,7 +340,7 @@ def test_a_process_holds_smollm2_once(smollm2: Smollm2, monkeypatch: pytest.Monk
     assert pretrained.smollm2() is smollm2
     numbers = Task(tuple((str(n), str(n + 1)) for n in range(5)), "{} and 1 is", 0.0)
     assert len(fill_mask("[MASK]", top_k=2)) == 2
-    assert few_shot(numbers, [1]) == few_shot(numbers, [1], language=smollm2)
+    assert few_shot(numbers, [0])[0]["items"] == 5
 
 
 @pytest.mark.parametrize(
