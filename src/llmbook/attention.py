@@ -280,8 +280,8 @@ class MultiHeadAttention(nn.Module):
         """
         query, key, value = self.project(x, context, rotary, past)
         mask = _for_every_head(mask, query, key)
-        shared = self.num_heads // self.num_kv_heads
-        key, value = (x.repeat_interleave(shared, dim=1) for x in (key, value))
+        group_size = self.num_heads // self.num_kv_heads  # query heads that share keys and values
+        key, value = (x.repeat_interleave(group_size, dim=1) for x in (key, value))
         heads, weights = attention(query, key, value, mask, bias=bias, dropout=self._rate)
         return self._join(heads), weights
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from llmbook.layers import LayerNorm, check_tokens
 from llmbook.transformer import TransformerBlock
-from llmbook.weights import renamed
+from llmbook.weights import build_model, renamed
 
 TokenIds = Int[Tensor, "batch seq"]
 Padding = Bool[Tensor, "batch seq"] | Int[Tensor, "batch seq"]
@@ -38,6 +39,7 @@ _HF_HEADS = {
     "mlm": "predictions",
     "nsp": "seq_relationship",
 }
+_HF_BUFFERS = ("embeddings.position_ids",)  # 0, 1, 2, …, which older files have
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,8 +221,8 @@ class Bert(nn.Module):
 
         Raises:
             TypeError: If `model` is neither.
-            ValueError: If it has another activation than GELU, no pooler, is a decoder, or its
-                output layer is not its embedding.
+            ValueError: If it has another activation than GELU, no pooler, is a decoder, has other
+                weights than ours, or its output layer is not its embedding.
         """
         from transformers import BertForPreTraining, BertModel
 
@@ -242,7 +244,10 @@ class Bert(nn.Module):
         ):
             raise ValueError("tie_word_embeddings must be True: the output layer is the embedding")
         config = cls.config_of(theirs.to_dict(), heads=heads)
-        weights = encoder.state_dict() | (whole.cls.state_dict() if heads else {})
+        weights = {
+            name.removeprefix("bert.").removeprefix("cls."): weight
+            for name, weight in model.named_parameters()
+        }
         return cls.from_weights(config, weights).train(model.training)
 
     @classmethod
@@ -254,18 +259,16 @@ class Bert(nn.Module):
             weights: The encoder's, and if there are heads, theirs.
 
         Raises:
-            KeyError: If a weight is missing.
-            RuntimeError: If one has another shape than the config says.
+            ValueError: If a weight is missing, has another shape than the config says, or has no
+                place in the model.
         """
-        with torch.device("meta"):  # no memory, and no random numbers drawn, for what we replace
-            ours = cls(config)
-        names = {
-            name: renamed(name, "encoder.layer", _HF_NAMES | _HF_HEADS)
-            for name in ours.state_dict()
-        }
-        found = {name: weights[theirs].detach().clone() for name, theirs in names.items()}
-        ours.load_state_dict(found, assign=True)
-        return ours
+        return build_model(
+            partial(cls, config),
+            weights,
+            lambda name: renamed(name, "encoder.layer", _HF_NAMES | _HF_HEADS),
+            lambda _, weight: weight.detach().clone(),
+            ignored=_HF_BUFFERS,
+        )
 
     @staticmethod
     def config_of(theirs: Mapping[str, Any], *, heads: bool) -> BertConfig:

@@ -169,7 +169,7 @@ def generate(
     the earlier ones. Without one, each step computes the whole text again, for the same tokens.
 
     Args:
-        model: Speaks.
+        model: Speaks, in the mode that it is in: while training, dropout would act.
         token_ids: The prompt.
         max_new_tokens: When to stop at the latest.
         temperature: $\tau$. Below 1 sharpens, above 1 flattens, 0 is greedy.

@@ -14,7 +14,7 @@ from llmbook.generation import KVCache
 from llmbook.layers import check_tokens
 from llmbook.positions import LearnedPositions
 from llmbook.transformer import TransformerBlock
-from llmbook.weights import long_side_first, renamed
+from llmbook.weights import build_model, long_side_first, renamed
 
 Hidden = Float[Tensor, "batch seq d_model"]
 Padding = Bool[Tensor, "batch key"] | Int[Tensor, "batch key"]
@@ -195,8 +195,8 @@ class GPT(nn.Module):
         end = check_tokens(token_ids, attention_mask, self.config.vocab_size, self.max_len, start)
         if cache is not None:
             cache.check(batch=len(token_ids), end=end)
-        order = torch.arange(end, device=token_ids.device)
-        mask = (order[start:, None] >= order)[None]  # the past, and itself
+        positions = torch.arange(end, device=token_ids.device)
+        mask = (positions[start:, None] >= positions)[None]  # the past, and itself
         if attention_mask is not None:
             mask = mask & attention_mask.bool()[:, None]
         x: Tensor = self.dropout(self.embedding(token_ids) + self.positions.weight[start:end])
@@ -231,8 +231,8 @@ class GPT(nn.Module):
 
         Raises:
             TypeError: If `model` is neither.
-            ValueError: If it scales its attention in another way, has cross-attention, or another
-                activation than ReLU and the two GELUs.
+            ValueError: If it scales its attention in another way, has cross-attention, another
+                activation than ReLU and the two GELUs, or other weights than ours.
         """
         from transformers import GPT2LMHeadModel, OpenAIGPTLMHeadModel
 
@@ -267,17 +267,18 @@ class GPT(nn.Module):
             norm_eps=theirs.layer_norm_epsilon,
             tied=model.lm_head.weight is model.get_input_embeddings().weight,
         )
-        with torch.device("meta"):  # no memory, and no random numbers drawn, for what we replace
-            ours = cls(config)
-        weights, names = model.state_dict(), _HF_NAMES | ({} if second else _GPT1_NAMES)
+        names = _HF_NAMES | ({} if second else _GPT1_NAMES)
 
-        def find(name: str) -> Tensor:
-            weight = weights[renamed(name, "transformer.h", names)]
+        def convert(name: str, weight: Tensor) -> Tensor:
             part = name.removesuffix(".weight").removesuffix(".bias").split(".", 2)[-1]
             if part in _QKV:
                 weight = weight.chunk(3, dim=-1)[_QKV.index(part)]
             # Theirs are (in, out) inside of the blocks.
             return long_side_first(weight.t() if name.startswith("blocks.") else weight)
 
-        ours.load_state_dict({name: find(name) for name in ours.state_dict()}, assign=True)
-        return ours.train(model.training)
+        return build_model(
+            partial(cls, config),
+            dict(model.named_parameters()),
+            lambda name: renamed(name, "transformer.h", names),
+            convert,
+        ).train(model.training)

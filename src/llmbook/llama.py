@@ -1,6 +1,6 @@
 """Llama, the decoder of today: RMSNorm, rotary positions, grouped queries, SwiGLU."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from llmbook.attention import MultiHeadAttention, Past
 from llmbook.generation import KVCache
 from llmbook.layers import FeedForward, RMSNorm, check_tokens
 from llmbook.positions import Rotary, rotary_tables
-from llmbook.weights import long_side_first, renamed
+from llmbook.weights import build_model, long_side_first, renamed
 
 Hidden = Float[Tensor, "batch query d_model"]
 Mask = Bool[Tensor, "#batch query key"]
@@ -275,23 +275,23 @@ class Llama(nn.Module):
         return rotary_tables(positions[start:], c.d_head, c.rope_base, weight.dtype), mask
 
     @classmethod
-    def from_weights(cls, config: LlamaConfig, find: Callable[[str], Tensor]) -> "Llama":
+    def from_weights(cls, config: LlamaConfig, weights: Mapping[str, Tensor]) -> "Llama":
         """Make a model of weights that are there, without drawing random ones first.
 
         Args:
             config: Sizes of the model.
-            find: Gives the tensor for each name of `state_dict()`; the model takes it uncopied.
+            weights: A tensor for each name of `state_dict()`; the model takes it uncopied.
 
         Returns:
             A model in training mode, as a fresh one is.
 
         Raises:
-            RuntimeError: If a tensor has another shape than the config says.
+            ValueError: If a weight is missing, has another shape than the config says, or has no
+                place in the model.
         """
-        with torch.device("meta"):
-            model = cls(config)
-        model.load_state_dict({name: find(name) for name in model.state_dict()}, assign=True)
-        return model
+        return build_model(
+            partial(cls, config), weights, lambda name: name, lambda _, weight: weight
+        )
 
     @classmethod
     def from_hf(cls, model: nn.Module) -> "Llama":
@@ -308,7 +308,8 @@ class Llama(nn.Module):
 
         Raises:
             TypeError: If `model` is no `LlamaForCausalLM`.
-            ValueError: If it stretches its rotary angles, or has another activation than SiLU.
+            ValueError: If it stretches its rotary angles, has another activation than SiLU, or
+                other weights than ours.
         """
         from transformers import LlamaForCausalLM
 
@@ -335,7 +336,9 @@ class Llama(nn.Module):
             attention_bias=theirs.attention_bias,
             mlp_bias=theirs.mlp_bias,
         )
-        weights = model.state_dict()
-        return cls.from_weights(
-            config, lambda name: long_side_first(weights[renamed(name, "model.layers", _HF_NAMES)])
+        return build_model(
+            partial(cls, config),
+            dict(model.named_parameters()),
+            lambda name: renamed(name, "model.layers", _HF_NAMES),
+            lambda _, weight: long_side_first(weight),
         ).train(model.training)

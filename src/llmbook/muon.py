@@ -91,5 +91,5 @@ def _whole(function: Callable[[Tensor], Tensor], matrix: Tensor) -> Tensor:
     from torch.distributed.tensor import distribute_tensor
 
     whole = function(matrix.full_tensor())
-    how: Any = matrix
-    return distribute_tensor(whole, how.device_mesh, how.placements, src_data_rank=None)
+    sharded: Any = matrix
+    return distribute_tensor(whole, sharded.device_mesh, sharded.placements, src_data_rank=None)

@@ -145,8 +145,8 @@ _MISTAKES = [
     (
         "attention",
         "groups of queries interleaved",
-        "x.repeat_interleave(shared, dim=1)",
-        "x.repeat(1, shared, 1, 1)",
+        "x.repeat_interleave(group_size, dim=1)",
+        "x.repeat(1, group_size, 1, 1)",
     ),
     (
         "attention",
@@ -481,6 +481,13 @@ _MISTAKES = [
         "            module.training = training",
         "            module.training = False",
     ),
+    (
+        "weights",
+        "a weight of theirs is left behind",
+        "sorted(weights.keys() - needed - set(ignored))",
+        "[]",
+    ),
+    ("weights", "a weight is taken in another shape", "weight.shape != shapes[name]", "False"),
     # N-grams
     ("ngrams", "discount without its 2", "(once + 2 * twice)", "(once + twice)"),
     (

@@ -242,7 +242,7 @@ def load_smollm2(
         individual_digits=True,
         drop_unknown_bytes=True,
     )
-    model = Llama.from_weights(LlamaConfig(**saved["config"]), saved["weights"].__getitem__)
+    model = Llama.from_weights(LlamaConfig(**saved["config"]), saved["weights"])
     return model.to(device, dtype or torch.float32).eval(), tokenizer
 
 
@@ -295,7 +295,7 @@ def _read_gguf(path: Path) -> dict[str, Any]:
 
     from llmbook.llama import Llama, LlamaConfig
     from llmbook.positions import halves_to_neighbours
-    from llmbook.weights import long_side_first, renamed
+    from llmbook.weights import build_model, long_side_first, renamed
 
     reader = gguf.GGUFReader(path)
 
@@ -317,8 +317,7 @@ def _read_gguf(path: Path) -> dict[str, Any]:
         tied="output.weight" not in tensors,
     )
 
-    def weight(name: str) -> torch.Tensor:
-        tensor = tensors[renamed(name, "blk", _GGUF_NAMES)]
+    def convert(name: str, tensor: Any) -> torch.Tensor:
         values = torch.tensor(gguf.dequantize(tensor.data, tensor.tensor_type))
         if "attention.query" in name or "attention.key" in name:
             # ggml keeps the two rows of a rotary pair side by side; we half a head apart.
@@ -326,9 +325,12 @@ def _read_gguf(path: Path) -> dict[str, Any]:
             values = values.unflatten(0, (-1, config.d_head))[:, back].flatten(0, 1)
         return long_side_first(values)
 
+    model = build_model(
+        lambda: Llama(config), tensors, lambda name: renamed(name, "blk", _GGUF_NAMES), convert
+    )
     return {
         "config": asdict(config),
-        "weights": Llama.from_weights(config, weight).state_dict(),
+        "weights": model.state_dict(),
         "tokens": said("tokenizer.ggml.tokens"),
         "merges": said("tokenizer.ggml.merges"),
         "special": [i for i, kind in enumerate(said("tokenizer.ggml.token_type")) if kind == 3],

@@ -9,8 +9,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 
-def place() -> tuple[int, int]:
-    """Which process this is, and of how many."""
+def rank_and_world_size() -> tuple[int, int]:
+    """Which process this is, counted from 0, and of how many; 0 and 1 where there is only one."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
@@ -52,10 +52,11 @@ def _random_states(device: torch.device) -> list[list[Tensor]]:
     states = [torch.get_rng_state()]
     if device.type == "cuda":
         states.append(torch.cuda.get_rng_state(device))
-    everyone = [states] * place()[1]
-    if len(everyone) > 1:
-        dist.all_gather_object(everyone, states)
-    return everyone
+    _, world_size = rank_and_world_size()
+    gathered = [states] * world_size
+    if world_size > 1:
+        dist.all_gather_object(gathered, states)
+    return gathered
 
 
 def save(
@@ -76,7 +77,7 @@ def save(
         model: Its weights.
         optimizers: Their memories of gradients.
         recipe: What must be the same when training goes on.
-        generator: The place in the data.
+        generator: Which batches come next.
         losses: What has been measured so far.
     """
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
@@ -84,7 +85,8 @@ def save(
     whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
     weights, moments = get_state_dict(model, optimizers, options=whole)
     random = _random_states(next(model.parameters()).device)
-    if place()[0] > 0:
+    rank, _ = rank_and_world_size()
+    if rank > 0:
         return
     state = {
         "weights": weights,
@@ -131,8 +133,8 @@ def load(
         options=StateDictOptions(full_state_dict=True),
     )
     generator.set_state(state["generator"])
-    rank, world = place()
-    if len(state["random"]) == world:  # else there is no same dropout to go on with
+    rank, world_size = rank_and_world_size()
+    if len(state["random"]) == world_size:  # else there is no same dropout to go on with
         for restore, saved in zip(
             (torch.set_rng_state, torch.cuda.set_rng_state), state["random"][rank], strict=False
         ):

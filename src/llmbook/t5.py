@@ -1,6 +1,7 @@
 """T5: an encoder reads a text, and a decoder writes another while it looks at what was read."""
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from llmbook.attention import MultiHeadAttention, causal_mask
 from llmbook.layers import FeedForward, RMSNorm, check_tokens
 from llmbook.positions import RelativeBias
+from llmbook.weights import build_model
 
 TokenIds = Int[Tensor, "batch seq"]
 Written = Int[Tensor, "batch target"]
@@ -282,7 +284,7 @@ class T5(nn.Module):
 
         Raises:
             TypeError: If `model` is another.
-            ValueError: If it has another activation than these versions.
+            ValueError: If it has another activation than these versions, or other weights.
         """
         from transformers import T5ForConditionalGeneration as Theirs
 
@@ -291,7 +293,7 @@ class T5(nn.Module):
         theirs: Any = model.config
         if (kind := theirs.feed_forward_proj) not in _ACTIVATIONS:
             raise ValueError(f"feed_forward_proj must be one of {list(_ACTIVATIONS)}, got {kind!r}")
-        starts = (theirs.decoder_start_token_id, theirs.pad_token_id, 0)
+        starts = (getattr(theirs, "decoder_start_token_id", None), theirs.pad_token_id, 0)
         config = T5Config(
             **{name: getattr(theirs, name) for name in _SAME},
             d_head=theirs.d_kv,
@@ -304,14 +306,17 @@ class T5(nn.Module):
             start_id=next(start for start in starts if start is not None),
             end_id=theirs.eos_token_id,
         )
-        with torch.device("meta"):  # no memory, and no random numbers drawn, for what we replace
-            ours = cls(config)
-        weights, found = model.state_dict(), {}
-        for name in ours.state_dict():
+
+        def convert(name: str, weight: Tensor) -> Tensor:
             factor = config.d_head**0.5 if "attention.query" in name else 1
-            found[name] = weights[_hf_name(name, kind)].detach() * factor  # which copies it
-        ours.load_state_dict(found, assign=True)
-        return ours.train(model.training)
+            return weight.detach() * factor  # which copies it
+
+        return build_model(
+            partial(cls, config),
+            dict(model.named_parameters()),
+            lambda name: _hf_name(name, kind),
+            convert,
+        ).train(model.training)
 
 
 def _hf_name(name: str, kind: str) -> str:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from llmbook.muon import Muon
 from llmbook.positions import LearnedPositions, RelativeBias
-from llmbook.processes import distribute, load, place, save
+from llmbook.processes import distribute, load, rank_and_world_size, save
 
 Batch = Tensor | tuple[Tensor, ...]
 
@@ -83,8 +83,9 @@ class Recipe:
         if step < self.warmup:
             return (step + 1) / self.warmup
         done = (step - self.warmup) / max(1, self.steps - self.warmup)
-        left = {"linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2, "none": 1.0}
-        return self.final + (1 - self.final) * left[self.decay]
+        cosine = (1 + math.cos(math.pi * done)) / 2
+        factor = {"linear": 1 - done, "cosine": cosine, "none": 1.0}[self.decay]
+        return self.final + (1 - self.final) * factor
 
 
 def next_token_batch(
@@ -134,15 +135,17 @@ def sort_parameters(model: nn.Module) -> dict[str, list[nn.Parameter]]:
     """
     tables = (nn.Embedding, LearnedPositions, RelativeBias)
     modules = list(model.modules())
-    rows = {p for module in modules if isinstance(module, tables) for p in module.parameters()}
-    inside = {p for m in modules if isinstance(m, nn.ModuleList) for p in m.parameters()}
+    embedded = {p for m in modules if isinstance(m, tables) for p in m.parameters()}
+    in_blocks = {p for m in modules if isinstance(m, nn.ModuleList) for p in m.parameters()}
     kinds: dict[str, list[nn.Parameter]] = {"hidden": [], "outer": [], "rest": []}
     for p in model.parameters():
         if p.requires_grad:
-            matrix = p.ndim > 1 and p not in rows
-            kinds[
-                "rest" if not matrix else "hidden" if p in inside and p.ndim == 2 else "outer"
-            ] += [p]
+            if p.ndim < 2 or p in embedded:
+                kinds["rest"].append(p)
+            elif p.ndim == 2 and p in in_blocks:
+                kinds["hidden"].append(p)
+            else:
+                kinds["outer"].append(p)
     return kinds
 
 
@@ -156,7 +159,7 @@ def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimi
     muon_lr = recipe.muon_lr if kinds["hidden"] else None
     decayed = kinds["outer"] + (kinds["hidden"] if muon_lr is None else [])
     groups = [
-        {"params": params, "weight_decay": share, "highest": recipe.lr}
+        {"params": params, "weight_decay": share, "max_lr": recipe.lr}
         for params, share in ((decayed, decay), (kinds["rest"], 0.0))
         if params
     ]
@@ -164,7 +167,7 @@ def make_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimi
     if groups:
         optimizers.append(torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=True))
     if muon_lr is not None:
-        groups = [{"params": kinds["hidden"], "weight_decay": decay, "highest": muon_lr}]
+        groups = [{"params": kinds["hidden"], "weight_decay": decay, "max_lr": muon_lr}]
         optimizers.append(Muon(groups, lr=muon_lr))
     return optimizers
 
@@ -212,12 +215,12 @@ def train(
             by another recipe, or there are no processes among which to shard.
         FloatingPointError: If a loss is not finite.
     """
-    together = dist.is_available() and dist.is_initialized()
-    rank, world = place()
-    if shard and not together:
+    distributed = dist.is_available() and dist.is_initialized()
+    rank, world_size = rank_and_world_size()
+    if shard and not distributed:
         raise ValueError("shard=True needs torch.distributed, as under torchrun")
     device = next(model.parameters()).device
-    replica: Any = distribute(model, shard=shard) if together else model
+    replica: Any = distribute(model, shard=shard) if distributed else model
     optimizers = make_optimizers(model, recipe)
     path = None if checkpoint is None else Path(checkpoint)
     losses: list[float] = []
@@ -229,19 +232,20 @@ def train(
     last = recipe.steps if until is None else min(until, recipe.steps)
     for step in range(len(losses), last):
         for group in groups:
-            group["lr"] = group["highest"] * recipe.rate(step)
-        parts = _parts(draw(generator), world, recipe.accumulate)[rank::world]
+            group["lr"] = group["max_lr"] * recipe.rate(step)
+        parts = _parts(draw(generator), world_size, recipe.accumulate)[rank::world_size]
         total: Any = 0.0
         for part in parts:
-            waits = together and not shard and part is not parts[-1]  # the last exchanges them all
-            with replica.no_sync() if waits else nullcontext():
+            # The last part of a step exchanges the gradients of all.
+            unsynced = distributed and not shard and part is not parts[-1]
+            with replica.no_sync() if unsynced else nullcontext():
                 with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                     part_loss = loss(replica, _to(part, device)) / len(parts)
                 part_loss.backward()
             total = total + part_loss.detach()
-        if together:
+        if distributed:
             dist.all_reduce(total)
-        losses.append(total.item() / world)
+        losses.append(total.item() / world_size)
         if not math.isfinite(losses[-1]):
             raise FloatingPointError(
                 f"the loss of step {step + 1} is {losses[-1]}: try a lower rate"
@@ -263,13 +267,14 @@ def train(
     return losses
 
 
-def _parts(batch: Batch, world: int, accumulate: int) -> list[Batch]:
+def _parts(batch: Batch, world_size: int, accumulate: int) -> list[Batch]:
     """Cut a batch by rows, for each process and each of its turns."""
     tensors = (batch,) if isinstance(batch, Tensor) else batch
-    rows, count = len(tensors[0]), world * accumulate
+    rows, count = len(tensors[0]), world_size * accumulate
     if rows % count:
         raise ValueError(
-            f"a batch must divide among {world} processes and {accumulate} parts, got {rows} rows"
+            f"a batch must divide among {world_size} processes and {accumulate} parts, "
+            f"got {rows} rows"
         )
     cut = list(zip(*(tensor.chunk(count) for tensor in tensors), strict=True))
     return [part[0] for part in cut] if isinstance(batch, Tensor) else [*cut]

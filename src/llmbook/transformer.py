@@ -369,11 +369,11 @@ class EncoderDecoder(nn.Module):
     ) -> None:
         super().__init__()
         sizes = (d_model, num_heads, d_ff, dropout)
-        how: dict[str, Any] = {"norm_first": norm_first, "activation": activation}
-        readers = [TransformerBlock(*sizes, **how) for _ in range(num_layers)]
-        writers = [DecoderBlock(*sizes, **how) for _ in range(num_layers)]
-        self.encoder = Encoder(readers, LayerNorm(d_model))
-        self.decoder = Decoder(writers, LayerNorm(d_model))
+        options: dict[str, Any] = {"norm_first": norm_first, "activation": activation}
+        encoder_blocks = [TransformerBlock(*sizes, **options) for _ in range(num_layers)]
+        decoder_blocks = [DecoderBlock(*sizes, **options) for _ in range(num_layers)]
+        self.encoder = Encoder(encoder_blocks, LayerNorm(d_model))
+        self.decoder = Decoder(decoder_blocks, LayerNorm(d_model))
 
     def forward(
         self,

@@ -1,8 +1,66 @@
 """Weights that come from elsewhere: under which names they lie there, and how in memory."""
 
+from collections.abc import Callable, Collection, Mapping
+from typing import TypeVar
+
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+
+_Model = TypeVar("_Model", bound=nn.Module)
+_Weight = TypeVar("_Weight")
+
+
+def build_model(
+    make: Callable[[], _Model],
+    weights: Mapping[str, _Weight],
+    their_name: Callable[[str], str],
+    convert: Callable[[str, _Weight], Tensor],
+    ignored: Collection[str] = (),
+) -> _Model:
+    """Make a model of weights that are there, and of all of them.
+
+    No random weights are drawn first, and no memory is taken for them.
+
+    Args:
+        make: Makes the model, such as a class with its config.
+        weights: Whatever stands for a weight, under the names of whoever made it.
+        their_name: Gives their name for a weight that our `state_dict` calls by its argument.
+        convert: Takes our name and their weight and gives the tensor, which becomes the model's.
+        ignored: Names of theirs that hold nothing learned, such as a table of positions.
+
+    Returns:
+        A model in training mode, as a fresh one is.
+
+    Raises:
+        ValueError: If a weight of ours is missing, one of theirs has no place in the model, or
+            one has another shape.
+
+    Examples:
+        >>> weights = {"w": torch.ones(1, 2), "b": torch.zeros(1)}
+        >>> build_model(
+        ...     lambda: nn.Linear(2, 1), weights, lambda name: name[0], lambda _, weight: weight
+        ... ).weight.tolist()
+        [[1.0, 1.0]]
+    """
+    with torch.device("meta"):
+        model = make()
+    shapes = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
+    names = {name: their_name(name) for name in shapes}
+    needed = set(names.values())
+    if missing := sorted(needed - weights.keys()):
+        raise ValueError(f"the model needs weights that are not there: {', '.join(missing)}")
+    if unknown := sorted(weights.keys() - needed - set(ignored)):
+        raise ValueError(f"the model has no place for these weights: {', '.join(unknown)}")
+    found = {name: convert(name, weights[theirs]) for name, theirs in names.items()}
+    for name, weight in found.items():
+        if weight.shape != shapes[name]:
+            raise ValueError(
+                f"{names[name]} must have the shape {shapes[name]} as {name}, "
+                f"got {tuple(weight.shape)}"
+            )
+    model.load_state_dict(found, assign=True)
+    return model
 
 
 def long_side_first(weight: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

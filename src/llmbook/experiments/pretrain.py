@@ -19,7 +19,7 @@ import torch.distributed as dist
 
 from llmbook.experiments.ladder import Part, read
 from llmbook.gpt import GPT, GPTConfig
-from llmbook.processes import place
+from llmbook.processes import rank_and_world_size
 from llmbook.training import Recipe, bits_per_byte, next_token_batch, train
 
 
@@ -211,7 +211,7 @@ def _new_model(args: Namespace, device: torch.device) -> GPT:
     )
     torch.manual_seed(args.seed)
     model = GPT(config).to(device)
-    torch.manual_seed(args.seed + place()[0])  # each process drops others
+    torch.manual_seed(args.seed + rank_and_world_size()[0])  # each process drops others
     if args.checkpoint is not None and args.checkpoint.exists():
         shapes = {name: weight.shape for name, weight in model.state_dict().items()}
         if _stored_shapes(args.checkpoint) != shapes:
@@ -226,5 +226,5 @@ def _judge(model: GPT, name: str, part: Part, context: int) -> None:
 
 
 def _say(text: str) -> None:
-    if place()[0] == 0:
+    if rank_and_world_size()[0] == 0:
         print(text, flush=True)
