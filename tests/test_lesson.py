@@ -1,6 +1,7 @@
 """The book mirrors the lesson: its headings in its order, its diagrams byte for byte."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -88,7 +89,7 @@ def test_every_diagram_has_its_drawing() -> None:
 
 
 @pytest.mark.parametrize("path", chapters(), ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_a_chapter_has_the_books_form(path: object) -> None:
+def test_a_chapter_has_the_books_form(path: Path) -> None:
     """A part, a question, one h1, something to try, and short lines in cells."""
     from llmbook.weave.blocks import Blocks
     from llmbook.weave.chapter import read_chapter

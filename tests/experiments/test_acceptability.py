@@ -1,5 +1,6 @@
 """`llmbook.experiments.acceptability`: what a small BERT reads and judges is what it should be."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -33,7 +34,7 @@ from llmbook.experiments.stories import token_ids
 from llmbook.training import Recipe
 
 
-def text(ids: list[int]) -> str:
+def text(ids: Sequence[int]) -> str:
     """The words of token ids."""
     return " ".join(VOCABULARY[i] for i in ids)
 

@@ -88,6 +88,7 @@ def test_exact_match_is_that_of_greedy_writing() -> None:
     model, _ = adder(16, 0).eval(), None
     ids = sums(64, torch.Generator().manual_seed(1))
     ids[:32, -ANSWER:] = 0  # so that an untrained model may be right sometimes
+    assert model.norm is not None
     with torch.no_grad():
         model.embedding.weight[0] += 0.05 * model.norm.weight  # and says 0 more often
     written = ids[:, :-ANSWER]

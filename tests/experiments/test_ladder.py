@@ -115,9 +115,10 @@ def test_a_run_has_the_form_of_the_record() -> None:
         assert run_recorded.keys() - {"seed"} == run.keys() == VARIANTS.keys()
         for name, values in run.items():
             assert run_recorded[name].keys() == values.keys()
-    assert len(run["Muon"]["first"]) == 3
-    assert run["Muon"]["losses"] == []
-    assert run["Muon"]["steps"] == 6
+    muon: dict[str, Any] = run["Muon"]
+    assert len(muon["first"]) == 3
+    assert muon["losses"] == []
+    assert muon["steps"] == 6
 
 
 def test_the_record_is_whole() -> None:
