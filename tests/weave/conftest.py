@@ -97,7 +97,7 @@ class TinyBook:
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 if (
-                    "ipykernel_launcher" in process.cmdline()
+                    "llmbook.weave.warm" in process.cmdline()
                     and process.environ().get("PYTHONPATH") == str(self.root)
                     and process.status() != psutil.STATUS_ZOMBIE
                 ):

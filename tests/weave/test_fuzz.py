@@ -18,7 +18,6 @@ from llmbook.weave.engine import Result, key
 from llmbook.weave.kernel import FIGURE
 from llmbook.weave.labs import read_lab
 from llmbook.weave.render import Book, failure, weave
-from llmbook.weave.store import Sources
 from tests.book import DOCS, ROOT, chapters
 from tests.weave.test_killed import LONG
 
@@ -143,11 +142,11 @@ def markdown() -> Markdown:
     return Markdown(extensions=names, extension_configs=config.mdx_configs)
 
 
-def outcome(read: Callable[..., Chapter], path: Path, outputs: list[Any], sources: Sources) -> str:
+def outcome(read: Callable[..., Chapter], path: Path, outputs: list[Any]) -> str:
     """What a page becomes, or the error that a reader sees; anything else is raised."""
     try:
         chapter = read(path, frozenset(BLOCKS.functions))
-        assert key(chapter, sources)
+        assert key(chapter, path.parent)
         result = Result([outputs[n % len(outputs)] for n, _ in enumerate(chapter.cells)], 0.0)
         return weave(chapter, result, Book(BLOCKS.functions, (BLOCKS.cite,)))[0]
     except WeaveError as caught:
@@ -157,12 +156,6 @@ def outcome(read: Callable[..., Chapter], path: Path, outputs: list[Any], source
     assert 1 <= error.line <= lines.count("\n") + 1
     assert str(error).startswith(f"{path}:{error.line}: ")
     return failure(error)
-
-
-@pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
-    """The package's, read once."""
-    return Sources("llmbook", tmp_path_factory.mktemp("cache"))
 
 
 SLOW = settings(
@@ -177,12 +170,12 @@ SLOW = settings(
     content=mutated(chapters()), outputs=st.lists(st.sampled_from(OUTPUTS), min_size=1, max_size=4)
 )
 def test_a_mutated_chapter_is_a_page_or_an_error_with_its_place(
-    tmp_path_factory: pytest.TempPathFactory, sources: Sources, content: bytes, outputs: list[Any]
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, outputs: list[Any]
 ) -> None:
     """Read, keyed, woven, and rendered as the book renders."""
     path = tmp_path_factory.getbasetemp() / "fuzz.md"
     path.write_bytes(content)
-    page = outcome(read_chapter, path, outputs, sources)
+    page = outcome(read_chapter, path, outputs)
     assert isinstance(markdown().reset().convert(page), str)
 
 
@@ -192,23 +185,23 @@ def test_a_mutated_chapter_is_a_page_or_an_error_with_its_place(
     | st.lists(LINE).map(lambda lines: "\n".join(lines).encode("utf-8", "replace"))
 )
 def test_any_bytes_are_a_page_or_an_error_with_its_place(
-    tmp_path_factory: pytest.TempPathFactory, sources: Sources, content: bytes
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
     """Also what was never a chapter."""
     path = tmp_path_factory.getbasetemp() / "bytes.md"
     path.write_bytes(content)
-    outcome(read_chapter, path, [OUTPUTS[1]], sources)
+    outcome(read_chapter, path, [OUTPUTS[1]])
 
 
 @SLOW
 @given(content=mutated(sorted(DOCS.glob("labs/*.py"))))
 def test_a_mutated_lab_is_a_page_or_an_error_with_its_place(
-    tmp_path_factory: pytest.TempPathFactory, sources: Sources, content: bytes
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
     """Labs are read by Jupytext, which has its own mind."""
     path = tmp_path_factory.getbasetemp() / "fuzz.py"
     path.write_bytes(content)
-    outcome(read_lab, path, [OUTPUTS[1]], sources)
+    outcome(read_lab, path, [OUTPUTS[1]])
 
 
 @pytest.mark.parametrize(

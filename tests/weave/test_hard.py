@@ -60,11 +60,11 @@ def test_a_kernel_that_does_not_start_says_why(make_book: MakeBook) -> None:
     """What it wrote before it ended is in the message."""
     book = make_book(a=GOOD)
     stop = (
-        "import sys\nif 'ipykernel_launcher' in sys.orig_argv:\n    sys.exit('no kernel today')\n"
+        "import sys\nif 'llmbook.weave.warm' in sys.orig_argv:\n    sys.exit('no kernel today')\n"
     )
     (book.root / "sitecustomize.py").write_text(stop)
     _, errors = book.weave()
-    assert "a.md:1: Kernel died before replying to kernel_info (killed, or" in str(errors[0])
+    assert "a.md:1: Kernel died (killed, or" in str(errors[0])
     assert "no kernel today" in str(errors[0])
 
 
@@ -73,7 +73,7 @@ def test_a_kernel_that_does_not_start_says_why(make_book: MakeBook) -> None:
 
 def results(book: Any) -> list[Path]:
     """The files of chapters' results."""
-    return sorted(p for p in (book.root / "cache").glob("*.json") if "imports" not in p.name)
+    return sorted((book.root / "cache").glob("*.json"))
 
 
 def test_a_damaged_entry_is_never_shown(make_book: MakeBook) -> None:

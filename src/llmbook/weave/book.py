@@ -73,7 +73,7 @@ def weave_book(
             chapters[uri] = reader(docs / uri, frozenset(blocks.functions))
         except WeaveError as error:
             failed(uri, error)
-    results = run(list(chapters.values()), cache, package=package, report=report)
+    results = run(list(chapters.values()), cache, docs=docs, package=package, report=report)
     for uri, chapter in chapters.items():
         result = results.get(chapter.path)
         if isinstance(result, WeaveError) and result not in errors:  # one may be of many chapters

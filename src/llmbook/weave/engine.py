@@ -1,8 +1,9 @@
 """Execute what is stale, keep what is not: the part of weave that runs chapters.
 
-The engine knows nothing of MkDocs. A chapter's result is stored under a key made of its code,
-the source of every package module that the code imports, directly or not, the data files named
-there, and the versions of the libraries; prose is not in the key.
+The engine knows nothing of MkDocs. A chapter's result is stored under a key made of its cells, of
+the modules that these imported and the files that they read when they ran last, and of the versions
+of the libraries. Prose is not in the key, nor is a docstring or a comment of a module, or a module
+that the cells could import and did not.
 """
 
 import ast
@@ -12,19 +13,24 @@ import json
 import os
 import re
 import sys
-import tempfile
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmbook.weave.chapter import Chapter, Part, WeaveError
-from llmbook.weave.store import RESULTS, Sources, hash_of, load, prune, save, turn, version_of
+from llmbook.weave.sources import ASKS, KNOWN, Package, Sources, content_of, hash_of, package_root
+from llmbook.weave.store import changed_at, load, prune, save, turn, version_of
 
-SETUP = "from llmbook.weave import kernel as _weave\n_weave.setup()\n"
-VERSIONED = ("numpy", "torch", "matplotlib", "ipykernel", "ipython")
-KEPT = 500  # results in the store; the oldest go first
+if TYPE_CHECKING:
+    from llmbook.weave.processes import Processes
+
+VERSIONED = ("numpy", "torch", "matplotlib", "ipython")
+KEPT = 500  # results in the store, and lists of what they depend on; the oldest go first
+VARIANTS = 8  # of what a chapter depended on, when it ran lately
 TIMEOUT = 600  # seconds for one cell
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -33,48 +39,56 @@ Outputs = list[list[dict[str, Any]]]  # of each cell, in nbformat's form
 
 @dataclass
 class Result:
-    """What a chapter's kernel gave: the outputs of each cell, and how long it took."""
+    """What a chapter's process gave: the outputs of each cell, and how long it took."""
 
     outputs: Outputs
     seconds: float
 
 
-def _imports(code: str, package: str) -> tuple[set[str], set[str]]:
-    """Modules of the package that some code imports, and the roots of all others."""
-    inside: set[str] = set()
-    roots: set[str] = set()
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        for name in names:
-            (inside if name.split(".")[0] == package else roots).add(name)
-    return inside, {name.split(".")[0] for name in roots}
+def roots_of(docs: Path, package: str | None) -> dict[str, Path]:
+    """The folders whose files results may depend on: the book's, its package's, and weave's."""
+    own = __name__.partition(".")[0]
+    packages = {name: package_root(name) for name in (package, own) if name}
+    return {"book": docs.resolve().parent, **packages}
+
+
+def _code(part: Part) -> str:
+    return f"print({part.text})" if part.kind == "inline" else part.text
 
 
 def key(
-    chapter: Chapter, sources: Sources, version: Callable[[str], str | None] = version_of
-) -> str:
-    """The name under which a chapter's result is stored."""
+    chapter: Chapter, docs: Path, version: Callable[[str], str | None] = version_of
+) -> tuple[str, bool]:
+    """The name under which a chapter's results are listed, and whether it asks for docstrings.
+
+    Args:
+        chapter: A parsed chapter.
+        docs: The folder of the book, in which the chapter has its place.
+        version: Gives the version of a distribution.
+    """
     cells = [(part.kind, part.text, part.options.get("raises-exception")) for part in chapter.cells]
-    modules = {f"{sources.package}.weave.kernel", f"{sources.package}.weave.figures"}
-    roots: set[str] = set()
-    files = {}
-    for part in chapter.cells:
-        try:
-            inside, others = _imports(part.text, sources.package)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):  # which depends on Python
-            continue  # the kernel reports it, with its line
-        modules, roots = modules | inside, roots | others
-        for text in re.findall(r"[\"']([\w./-]+\.\w+)[\"']", part.text):
-            if os.path.isfile(file := chapter.path.parent / text):  # noqa: PTH113 (never raises)
-                files[text] = hash_of(file.read_bytes())
-    versions = {name: version(name) for name in sorted({*VERSIONED, *roots})}
-    state = sources.state(sources.closure(modules))
-    return hash_of(json.dumps([cells, state, files, versions, sys.version_info[:3]]))
+    code = "\n".join(_code(part) for part in chapter.cells)
+    folder = chapter.path.parent
+    place = folder.relative_to(docs).as_posix() if folder.is_relative_to(docs) else str(folder)
+    names = {name.partition(".")[0] for part in chapter.cells for name in imports(part.text)}
+    versions = {name: version(name) for name in sorted({*VERSIONED, *names})}
+    asks = bool(ASKS.search(code))
+    return hash_of(json.dumps([cells, place, versions, sys.version_info[:3]])), asks
+
+
+def imports(code: str) -> set[str]:
+    """What some code imports, by full names; of what is no Python, nothing."""
+    try:
+        tree = ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # which depends on Python
+        return set()  # the process reports it, with its line
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
 
 
 # --- execution -------------------------------------------------------------------------------
@@ -84,8 +98,10 @@ def run(
     chapters: Sequence[Chapter],
     cache: Path,
     *,
-    package: str = "llmbook",
+    docs: Path,
+    package: str | None = "llmbook",
     jobs: int | None = None,
+    fork: bool = True,
     report: Callable[[str], None] = print,
 ) -> dict[Path, Result | WeaveError]:
     """Give each chapter's result, executing in parallel those that the store lacks.
@@ -93,8 +109,10 @@ def run(
     Args:
         chapters: Parsed chapters.
         cache: The store's folder; made if absent.
-        package: The package whose source decides whether a result is still good.
-        jobs: Kernels at a time; one a core when left out.
+        docs: The folder of the book.
+        package: The book's package; what is wrong in one of its modules stops all chapters.
+        jobs: Chapters at a time; one a core when left out.
+        fork: Fork chapters' processes from a warm one, where the system can; else each is new.
         report: Is told a line for each executed chapter, unless a terminal shows a bar.
 
     Returns:
@@ -103,13 +121,9 @@ def run(
     todo = [chapter for chapter in chapters if chapter.cells]
     if not todo:
         return {}
-
-    def place(chapter: Chapter, *state: Any) -> Path:
-        return cache / f"{key(chapter, *state)}.json"
-
+    engine = _Engine(cache, docs, package)
     try:
-        state = Sources(package, cache), functools.cache(version_of)
-        paths = {chapter.path: place(chapter, *state) for chapter in todo}
+        engine.read_package()
     except SyntaxError as error:
         message = f"{error.msg}: no cell runs until this module is mended"
         failed = WeaveError(Path(str(error.filename)), error.lineno or 1, message)
@@ -118,131 +132,181 @@ def run(
 
     def missing() -> list[Chapter]:
         for chapter in todo:
-            if chapter.path not in results and (
-                found := load(paths[chapter.path], "outputs", "seconds")
-            ):
-                results[chapter.path] = Result(*found)
+            if chapter.path not in results and (found := engine.find(chapter)):
+                results[chapter.path] = found
         return [chapter for chapter in todo if chapter.path not in results]
 
-    def done(chapter: Chapter, outcome: Result | WeaveError) -> None:
-        results[chapter.path] = outcome
-        with contextlib.suppress(SyntaxError):  # of a module, which may be edited meanwhile
-            path = place(chapter, Sources(package, cache))
-            if isinstance(outcome, Result) and path == paths[chapter.path]:
-                save(path, outputs=outcome.outputs, seconds=outcome.seconds)
-
     if not missing():
+        engine.sources.keep()
         return results
-    import asyncio  # only when something is executed, as what else takes long to import
+    from llmbook.weave.processes import Processes  # only when something is executed
 
     with turn(cache / "lock", report):  # a second build waits, then finds the results
-        asyncio.run(_run_all(missing(), cache, jobs or os.cpu_count() or 1, report, done))
+        stale = missing()
+        processes = Processes(cache, fork=fork)
+        try:
+            if stale:
+                processes.preload(engine.libraries(stale))
+            results |= _run_all(stale, engine, processes, jobs or os.cpu_count() or 1, report)
+        finally:
+            processes.close()
         prune(cache, KEPT)
+        prune(cache / KNOWN, KEPT)
+    engine.sources.keep()
     return results
 
 
-async def _run_all(
-    chapters: list[Chapter],
-    cache: Path,
+class _Engine:
+    """Finds and keeps the results of one book."""
+
+    def __init__(self, cache: Path, docs: Path, package: str | None) -> None:
+        self.cache, self.docs, self.package = cache, docs, package
+        self.roots = roots_of(docs, package)
+        self.sources = Sources(cache, self.roots)
+        self.code: Package | None = None
+        self.texts: dict[Path, str | None] = {}  # of the package's modules, before anything runs
+        self.version = functools.cache(version_of)
+        self.writing = threading.Lock()
+
+    def read_package(self) -> None:
+        """Read all modules, so that one that is no Python is found before anything runs."""
+        if self.package:
+            self.code = Package(self.package, self.sources)
+            self.texts = {file: content_of(file) for file in self.code.files.values()}
+
+    def libraries(self, chapters: Iterable[Chapter]) -> set[str]:
+        """What chapters import that is neither theirs nor the package's, directly or through it."""
+        cells = [part.text for chapter in chapters for part in chapter.cells]
+        names = {name for text in cells for name in imports(text)}
+        if self.code:
+            for module in self.code.closure(names):
+                names |= set(self.code.modules[module].imports)
+        own = {self.package, __name__.partition(".")[0], "__future__"}
+        beside = {p.stem for chapter in chapters for p in chapter.path.parent.glob("*.py")}
+        return {name for name in names if name and name.partition(".")[0] not in own | beside}
+
+    def _variants(self, listed: str) -> Path:
+        return self.cache / KNOWN / f"{listed}.json"
+
+    def _result(self, listed: str, asks: bool, names: Sequence[str], sources: Sources) -> Path:
+        state = sources.state(names, asks=asks)
+        return self.cache / f"{hash_of(json.dumps([listed, state]))}.json"
+
+    def find(self, chapter: Chapter) -> Result | None:
+        """A chapter's result, if it has run with the same modules and files."""
+        listed, asks = key(chapter, self.docs, self.version)
+        for names in (load(self._variants(listed), "variants") or [[]])[0]:
+            path = self._result(listed, asks, names, self.sources)
+            if found := load(path, "outputs", "seconds"):
+                return Result(*found)
+        return None
+
+    def keep(self, chapter: Chapter, result: Result, heard: dict[str, Any], began: float) -> None:
+        """Store a result, unless something that it depends on has changed since it began."""
+        sources = Sources(self.cache, self.roots)
+        named = {
+            f"{kind} {name}": Path(path)
+            for kind in ("module", "file")
+            for path in heard[f"{kind}s"]
+            if (name := sources.name(Path(path)))
+        }
+        names = sorted(named)
+        now = dict(sources.state(names, asks=True))
+        for name, path in named.items():
+            text = self.texts.get(path, now[name])
+            if name.startswith("module ") and (text != now[name] or _changed_since(path, began)):
+                return
+            if name.startswith("file ") and now[name] != heard["files"][str(path)]:
+                return
+        listed, asks = key(chapter, self.docs, self.version)
+        save(
+            self._result(listed, asks, names, sources),
+            outputs=result.outputs,
+            seconds=result.seconds,
+        )
+        before = (load(self._variants(listed), "variants") or [[]])[0]
+        others = [variant for variant in before if variant != names]
+        save(self._variants(listed), variants=[names, *others][:VARIANTS])
+        sources.keep()
+
+
+def _changed_since(path: Path, began: float) -> bool:
+    try:
+        return changed_at(path) >= began
+    except OSError:
+        return True
+
+
+def _run_all(
+    chapters: Sequence[Chapter],
+    engine: _Engine,
+    processes: "Processes",
     jobs: int,
     report: Callable[[str], None],
-    done: Callable[[Chapter, Result | WeaveError], None],
-) -> None:
-    import asyncio
-
+) -> dict[Path, Result | WeaveError]:
     from tqdm import tqdm
 
+    results: dict[Path, Result | WeaveError] = {}
     bar = tqdm(total=len(chapters), desc="executing chapters", disable=not sys.stderr.isatty())
-    gate = asyncio.Semaphore(jobs)
-
-    async def one(chapter: Chapter) -> None:
-        async with gate:
-            try:
-                outcome: Result | WeaveError = await _run_chapter(chapter, cache)
-            except WeaveError as error:
-                outcome = error
-        done(chapter, outcome)
-        bar.update()
-        if bar.disable:
-            took = f"{outcome.seconds:.1f} s" if isinstance(outcome, Result) else "failed"
-            report(f"executed {chapter.path.name}: {took}")
-
-    await asyncio.gather(*(one(chapter) for chapter in chapters))
-    bar.close()
-
-
-async def _run_chapter(chapter: Chapter, cache: Path) -> Result:
-    import nbformat
-    from jupyter_client.kernelspec import KernelSpec
-    from jupyter_client.manager import AsyncKernelManager
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError
-
-    parts = [Part("cell", SETUP, 1), *chapter.cells]
-    cells = []
-    for part in parts:
-        code = f"print({part.text})" if part.kind == "inline" else part.text
-        tags = ["raises-exception"] if "raises-exception" in part.options else []
-        cells.append(nbformat.v4.new_code_cell(code, metadata={"tags": tags}))
-    notebook = nbformat.v4.new_notebook(cells=cells)
-    # One thread a kernel: several run at once, and sums then come out the same every time.
-    environment = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    environment |= {
-        "PYTHONHASHSEED": "0",
-        "SOURCE_DATE_EPOCH": "0",
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        RESULTS: str(cache.resolve()),
-    }
-    with (
-        tempfile.TemporaryDirectory(prefix="w", ignore_cleanup_errors=True) as sockets,
-        tempfile.TemporaryFile() as log,
-    ):
-        manager = AsyncKernelManager(connection_file=str(Path(sockets) / "k.json"))
-        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        manager._kernel_spec = KernelSpec(argv=command, language="python", display_name="Python 3")
-        if os.name != "nt":
-            manager.transport, manager.ip = "ipc", str(Path(sockets) / "k")
-        client = NotebookClient(notebook, km=manager, timeout=TIMEOUT)
-        started = time.perf_counter()
-        where = str(chapter.path.parent.resolve())
-        await manager.start_kernel(
-            cwd=where, env={**os.environ, **environment}, stdout=log, stderr=log
-        )
-        part = parts[0]
-        try:
-            await client.async_start_new_kernel_client()
-            for index, (part, cell) in enumerate(zip(parts, cells, strict=True)):
-                with contextlib.suppress(CellExecutionError):  # the output says it
-                    await client.async_execute_cell(cell, index)
-                _check(chapter, part, cell.outputs)
-        except CellTimeoutError:
-            why = f"this cell ran over {TIMEOUT} s: let it do less, or keep what takes long"
-            raise WeaveError(chapter.path, part.line, f"{why}\n{part.text}") from None
-        except RuntimeError as error:  # of a kernel that does not start, or dies
-            log.seek(0)
-            said = ANSI.sub("", log.read().decode(errors="replace")[-2000:])
-            why = f"{error} (killed, or out of memory?): let this cell need less"
-            raise WeaveError(chapter.path, part.line, f"{why}\n{part.text}\n{said}") from None
-        finally:
-            if client.kc:
-                client.kc.stop_channels()
-            if await manager.is_alive():
-                await manager.shutdown_kernel()
-            await manager.cleanup_resources()
-        seconds = time.perf_counter() - started
-    return Result([_tidy(cell.outputs) for cell in cells[1:]], seconds)
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        waiting = {pool.submit(_run_chapter, c, engine, processes): c for c in chapters}
+        for done in as_completed(waiting):
+            chapter, outcome = waiting[done], done.result()
+            results[chapter.path] = outcome
+            bar.update()
+            if bar.disable:
+                took = f"{outcome.seconds:.1f} s" if isinstance(outcome, Result) else "failed"
+                report(f"executed {chapter.path.name}: {took}")
+    finally:  # also if we are interrupted: no other chapter begins, and those that run end
+        pool.shutdown(wait=False, cancel_futures=True)
+        processes.interrupt()
+        pool.shutdown()
+        bar.close()
+    return results
 
 
-def _check(chapter: Chapter, part: Any, outputs: list[Any]) -> None:
-    errors = [output for output in outputs if output.output_type == "error"]
+def _run_chapter(chapter: Chapter, engine: _Engine, processes: "Processes") -> Result | WeaveError:
+    """Execute a chapter and keep its result."""
+    from llmbook.weave.processes import DeadProcessError, SlowCellError
+
+    began = time.time()
+    folder = chapter.path.parent.resolve()
+    outputs: Outputs = []
+    part = Part("cell", "", 1)
+    try:
+        with processes.run(map(_code, chapter.cells), folder, engine.roots.values()) as running:
+            running.begin(TIMEOUT)
+            for part in chapter.cells:
+                shown = running.answer(TIMEOUT)["outputs"]
+                _check(chapter, part, shown)
+                outputs.append(_tidy(shown))
+            heard = running.answer(TIMEOUT)
+    except WeaveError as error:
+        return error
+    except SlowCellError:
+        why = f"this cell ran over {TIMEOUT} s: let it do less, or keep what takes long"
+        return WeaveError(chapter.path, part.line, f"{why}\n{part.text}")
+    except DeadProcessError as death:
+        said = ANSI.sub("", str(death))
+        why = "Kernel died (killed, or out of memory?): let this cell need less"
+        return WeaveError(chapter.path, part.line, f"{why}\n{part.text}\n{said}")
+    result = Result(outputs, heard["seconds"])
+    with engine.writing, contextlib.suppress(SyntaxError):  # of a module that is edited meanwhile
+        engine.keep(chapter, result, heard, began)
+    return result
+
+
+def _check(chapter: Chapter, part: Any, outputs: list[dict[str, Any]]) -> None:
+    errors = [output for output in outputs if output["output_type"] == "error"]
     expected = "raises-exception" in part.options
     if errors and not expected:
-        trace = ANSI.sub("", "\n".join(errors[0].traceback))
-        said = f"{errors[0].ename}: {errors[0].evalue}"
+        trace = ANSI.sub("", "\n".join(errors[0]["traceback"]))
+        said = f"{errors[0]['ename']}: {errors[0]['evalue']}"
         found = re.search(r"Cell In\[\d+\], line (\d+)", trace) if part.kind == "cell" else None
         line = part.line + (int(found[1]) if found else 0)
         raise WeaveError(chapter.path, line, f"{said}\nin the cell\n{part.text}\n{trace}")
-    warned = "".join(o.text for o in outputs if o.output_type == "stream" and o.name == "stderr")
+    warned = "".join(o["text"] for o in outputs if o.get("name") == "stderr")
     if warned:
         message = f"the cell writes to stderr, which no reader should see:\n{ANSI.sub('', warned)}"
         raise WeaveError(chapter.path, part.line, message)
@@ -252,17 +316,15 @@ def _check(chapter: Chapter, part: Any, outputs: list[Any]) -> None:
         )
 
 
-def _tidy(outputs: list[Any]) -> list[dict[str, Any]]:
-    """Outputs as plain data: streams joined, escape codes and counters taken out."""
-    tidy: list[dict[str, Any]] = []
-    for output in json.loads(json.dumps(outputs)):
-        output.pop("execution_count", None)
+def _tidy(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Outputs without escape codes; of a traceback, what is the chapter's own.
+
+    Other frames tell where the package lies on this machine, and change with each of its lines.
+    """
+    for output in outputs:
         if output["output_type"] == "stream":
             output["text"] = ANSI.sub("", output["text"])
-            if tidy and tidy[-1].get("name") == output["name"]:
-                tidy[-1]["text"] += output["text"]
-                continue
-        if output["output_type"] == "error":
-            output["traceback"] = [ANSI.sub("", line) for line in output["traceback"]]
-        tidy.append(output)
-    return tidy
+        elif output["output_type"] == "error":
+            lines = [ANSI.sub("", line) for line in output["traceback"]]
+            output["traceback"] = [line for line in lines if not line.startswith("File ")]
+    return outputs

@@ -1,12 +1,10 @@
 """Keep what takes long to make: results by a key that changes when they would.
 
-Chapters' results lie here, and what a cell computes through `kept`. A key is a hash of the source
-of every package module that the result depends on, directly or not, of the data files named there,
-and of versions; see `llmbook.weave.engine.key` for the rest of a chapter's.
+Chapters' results lie here, and what a cell computes through `kept`. Docstrings and comments are in
+no key; see `llmbook.weave.engine` for a chapter's.
 """
 
 import contextlib
-import hashlib
 import json
 import operator
 import os
@@ -14,9 +12,10 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
+
+from llmbook.weave.sources import Package, Sources, hash_of, package_root
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,82 +24,8 @@ RESULTS = "LLMBOOK_RESULTS"  # the environment variable that tells a kernel wher
 KEPT = 10_000  # values, of some hundred bytes each: 20 for each chapter's result in a full store
 NO_ROOM = "make room there, or give the right to write"  # what mends an OSError
 STARTED = time.time()  # what has been edited since may not be what this process has imported
-
-
-class Sources:
-    """The package's source: what each module's result depends on.
-
-    Args:
-        package: The name of a package that can be imported.
-        cache: The store's folder, where the graph of imports is kept too.
-
-    Raises:
-        ValueError: If there is no such package.
-    """
-
-    def __init__(self, package: str, cache: Path) -> None:
-        spec = find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise ValueError(f"package {package!r} cannot be imported: install it first")
-        self.package, self.root = package, Path(spec.submodule_search_locations[0])
-        self.files: dict[str, Path] = {}
-        for file in sorted(f for f in self.root.rglob("*.py") if f.is_file()):
-            parts = file.relative_to(self.root).with_suffix("").parts
-            self.files[".".join((package, *parts)).removesuffix(".__init__")] = file
-        self.texts = {name: file.read_bytes() for name, file in self.files.items()}
-        self.hashes = {name: hash_of(text) for name, text in self.texts.items()}
-        self.data = [
-            p
-            for p in sorted(self.root.rglob("*"))
-            if p.suffix not in {".py", ".pyc"} and p.is_file()
-        ]
-        self._stored = cache / f"imports-{hash_of(json.dumps(self.hashes))}.json"
-
-    def closure(self, modules: Iterable[str]) -> set[str]:
-        """The modules, their packages, and all they import, directly or not.
-
-        Raises:
-            SyntaxError: If a module of the package cannot be read.
-        """
-        stored = load(self._stored, "imports")
-        upstream = stored[0] if stored else self._imports()
-        found = {m for name in modules if name in upstream for m in (name, *upstream[name])}
-        packages = {m.rsplit(".", i)[0] for m in found for i in range(1, m.count(".") + 1)}
-        return (found | packages) & set(self.files)
-
-    def _imports(self) -> dict[str, list[str]]:
-        """What each module imports, directly or not."""
-        import grimp  # only when the package has changed
-
-        try:
-            graph = grimp.build_graph(self.package, cache_dir=None)
-        except Exception:  # of several types, not all of which say where
-            for name, text in self.texts.items():
-                try:
-                    compile(text, name, "exec", dont_inherit=True)
-                except (SyntaxError, ValueError) as error:
-                    line = getattr(error, "lineno", None) or 1
-                    place = (str(self.files[name]), line, None, None)
-                    raise SyntaxError(getattr(error, "msg", str(error)), place) from None
-            raise
-        names = graph.modules & set(self.files)
-        upstream = {m: sorted(graph.find_upstream_modules(m)) for m in sorted(names)}
-        if not self.changed():  # else it may be what later sources import
-            save(self._stored, imports=upstream)
-        return upstream
-
-    def changed(self) -> bool:
-        """Whether the package's source is another now."""
-        return Sources(self.package, self._stored.parent).hashes != self.hashes
-
-    def state(self, closure: Iterable[str]) -> list[Any]:
-        """Hashes of some modules and of the data files of the package that they name."""
-        modules = sorted(closure)
-        text = b"".join(self.texts[name] for name in modules)
-        data = sorted(
-            hash_of(file.read_bytes()) for file in self.data if file.name.encode() in text
-        )
-        return [{name: self.hashes[name] for name in modules}, data]
+MODULES: set[str] = set()  # the files that what was kept depends on, for the chapter that asks
+DATA: set[str] = set()
 
 
 def version_of(name: str) -> str | None:
@@ -109,12 +34,6 @@ def version_of(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-
-
-def hash_of(content: bytes | str) -> str:
-    """The first 96 bits of the SHA-256."""
-    content = content.encode() if isinstance(content, str) else content
-    return hashlib.sha256(content).hexdigest()[:24]
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -184,10 +103,10 @@ def prune(folder: Path, limit: int) -> None:
 def kept(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Call a function once; from then on give what it returned then.
 
-    What it returned is used again in every process until the function's module changes, or a module
-    of its package that it imports, directly or not, or a data file that these name, an argument, or
-    the version of Python, NumPy or PyTorch. If several processes ask for the same, one computes and
-    the others wait. Randomness must come from a seed among the arguments.
+    What it returned is used again in every process until the code of the function's module changes,
+    or of a module of its package that it imports, directly or not, or a data file that these name,
+    an argument, or the version of Python, NumPy or PyTorch. If several processes ask for the same,
+    one computes and the others wait. Randomness must come from a seed among the arguments.
 
     Nothing is kept from a process older than the source, of which it may have imported an earlier
     state.
@@ -215,12 +134,19 @@ def kept(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """
     module, name = _place(function)
     folder = _folder()
-    sources = Sources(module.partition(".")[0], folder)
-    closure = sources.closure([module])
+    package = module.partition(".")[0]
+    sources = Sources(folder, {package: package_root(package)})
+    code = Package(package, sources)
+    closure = code.closure([module])
+    data = code.data(closure)
+    MODULES.update(str(code.files[name]) for name in closure)
+    DATA.update(map(str, data))
+    names = [f"module {sources.name(code.files[name])}" for name in closure]
+    names += [f"file {sources.name(file)}" for file in data]
     versions = [sys.version_info[:3], version_of("numpy"), version_of("torch")]
     called = [f"{module}.{name}", _content(list(args)), _content(kwargs)]
-    key = hash_of(json.dumps([called, sources.state(closure), versions]))
-    edited = any(changed_at(sources.files[m]) >= STARTED for m in closure)
+    key = hash_of(json.dumps([called, sources.state(names), versions]))
+    edited = any(changed_at(code.files[m]) >= STARTED for m in closure)
     path = folder / "kept" / f"{key}.json"
     if found := load(path, "value"):
         return found[0]  # type: ignore[no-any-return]

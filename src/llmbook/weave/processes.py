@@ -1,0 +1,184 @@
+"""Processes for chapters: forked from one that is warm on Linux, new ones elsewhere."""
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from llmbook.weave.store import RESULTS
+
+ALONE = "import os; from llmbook.weave import kernel; kernel.serve(os.dup(0), os.dup(1))"
+CAN_FORK = sys.platform == "linux"
+
+
+class DeadProcessError(RuntimeError):
+    """A chapter's process has ended before its last cell; the message is what it said."""
+
+
+class SlowCellError(RuntimeError):
+    """A cell has not ended in time."""
+
+
+def environment(cache: Path) -> dict[str, str]:
+    """What a chapter's process finds in its environment: nothing that is an author's own."""
+    one = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # several run at once,
+    return {  # and with one thread each, sums come out the same every time
+        **os.environ,
+        **dict.fromkeys(one, "1"),
+        "IPYTHONDIR": str(cache / "ipython"),
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # as Jupyter has it
+        "MPLCONFIGDIR": str(cache / "matplotlib"),
+        "PAGER": "cat",
+        "PYTHONHASHSEED": "0",
+        "SOURCE_DATE_EPOCH": "0",
+        RESULTS: str(cache),
+    }
+
+
+class Running:
+    """A chapter's process, and what it answers."""
+
+    def __init__(self, answers: int, logs: Sequence[IO[bytes]], process: Any = None) -> None:
+        self.answers, self.logs, self.process = answers, logs, process
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(answers, selectors.EVENT_READ)
+        self.text = b""
+        self.pid: int | None = None
+
+    def begin(self, timeout: float) -> None:
+        """Wait until it has begun."""
+        self.pid = self.answer(timeout)["pid"]
+
+    def answer(self, timeout: float) -> dict[str, Any]:
+        """The next answer.
+
+        Raises:
+            SlowCellError: If none comes in so many seconds.
+            DeadProcessError: If none will come.
+        """
+        while b"\n" not in self.text:
+            if not self.selector.select(timeout):
+                raise SlowCellError
+            piece = os.read(self.answers, 1 << 20)
+            if not piece:
+                raise DeadProcessError("".join(map(_tail, self.logs)))
+            self.text += piece
+        line, _, self.text = self.text.partition(b"\n")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def kill(self) -> None:
+        """End the process, if it has not ended."""
+        if self.process is not None:
+            self.process.kill()
+        elif self.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """End the process, and hear no more of it."""
+        self.kill()
+        if self.process is not None:
+            self.process.wait()
+        self.selector.close()
+        os.close(self.answers)
+        self.logs[0].close()
+
+
+def _tail(log: IO[bytes]) -> str:
+    return os.pread(log.fileno(), 1 << 20, 0)[-2000:].decode(errors="replace")
+
+
+class Processes:
+    """Starts chapters' processes.
+
+    Args:
+        cache: The store's folder.
+        fork: Whether to fork them from a warm one, where the system can.
+    """
+
+    def __init__(self, cache: Path, *, fork: bool = True) -> None:
+        self.environment = environment(cache.resolve())
+        self.fork = fork and CAN_FORK
+        self.warm: subprocess.Popen[bytes] | None = None
+        self.socket: socket.socket | None = None
+        self.loaded: set[str] = set()
+        self.running: set[Running] = set()
+
+    def preload(self, modules: set[str]) -> None:
+        """Have these modules imported before chapters start."""
+        if not self.fork or (self.warm and self.warm.poll() is None and modules <= self.loaded):
+            return
+        self.close()
+        self.loaded |= modules
+        self.socket, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "llmbook.weave.warm", str(theirs.fileno())]
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115
+        self.warm = subprocess.Popen(  # noqa: S603
+            [*command, *sorted(self.loaded)],
+            pass_fds=[theirs.fileno()],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+        )
+        theirs.close()
+
+    @contextlib.contextmanager
+    def run(self, cells: Iterable[str], folder: Path, roots: Iterable[Path]) -> Iterator[Running]:
+        """Start the process of a chapter, which ends with this context."""
+        log = tempfile.TemporaryFile()  # noqa: SIM115 (`Running` closes it)
+        mine, theirs = os.pipe()
+        with tempfile.TemporaryFile() as request:
+            asked = {"cells": list(cells), "folder": str(folder), "roots": list(map(str, roots))}
+            request.write(json.dumps(asked).encode())
+            request.seek(0)
+            process = None
+            try:
+                if self.socket is None:
+                    process = subprocess.Popen(  # noqa: S603
+                        [sys.executable, "-c", ALONE],
+                        env=self.environment,
+                        stdin=request,
+                        stdout=theirs,
+                        stderr=log,
+                    )
+                else:
+                    files = [request.fileno(), theirs, log.fileno()]
+                    with contextlib.suppress(BrokenPipeError):  # its log says why, below
+                        socket.send_fds(self.socket, [b"+"], files)
+            finally:
+                os.close(theirs)
+        logs = [log] if self.socket is None else [log, self.log]
+        running = Running(mine, logs, process)
+        self.running.add(running)
+        try:
+            yield running
+        finally:
+            self.running.discard(running)
+            running.end()
+
+    def interrupt(self) -> None:
+        """Kill the chapters' processes that run."""
+        for running in tuple(self.running):
+            running.kill()
+
+    def close(self) -> None:
+        """End all."""
+        if self.socket is not None and self.warm is not None:
+            self.socket.close()  # which ends it
+            try:
+                self.warm.wait(1)
+            except subprocess.TimeoutExpired:  # it still imports
+                self.warm.kill()
+                self.warm.wait()
+            self.log.close()
+        self.warm = self.socket = None
