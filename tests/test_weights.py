@@ -20,8 +20,9 @@ GPT_SIZES: Sizes = {"vocab_size": 9, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_
 SIZES: Sizes = {
     "vocab_size": 9, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8,
 }  # fmt: skip
-T5_SIZES: Sizes = {"vocab_size": 9, "d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1}
-T5_SIZES |= {"num_heads": 2}
+T5_SIZES: Sizes = {
+    "vocab_size": 9, "d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2,
+}  # fmt: skip
 
 # Ours, how theirs is made, and a norm of theirs that ours has too.
 CLASSES: dict[str, tuple[Any, Callable[[], Any], str]] = {
