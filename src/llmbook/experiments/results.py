@@ -10,8 +10,8 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from llmbook.datasets import DATA
@@ -34,8 +34,7 @@ class Experiment:
 
     def load(self) -> Callable[[int], dict[str, Any]]:
         """Import the function."""
-        module, _, name = self.function.partition(":")
-        function: Callable[[int], dict[str, Any]] = getattr(import_module(module), name)
+        function: Callable[[int], dict[str, Any]] = resolve_name(self.function)
         return function
 
 
