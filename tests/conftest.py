@@ -53,9 +53,9 @@ def loaded(load: "Callable[[], T]") -> "T":
 @pytest.fixture(scope="session")
 def smollm2() -> "tuple[Llama, ByteLevelBPE]":
     """The real language model and its tokenizer."""
-    from llmbook.pretrained import load_smollm2
+    from llmbook import pretrained
 
-    return loaded(load_smollm2)
+    return loaded(pretrained.smollm2)
 
 
 @pytest.fixture(scope="session")

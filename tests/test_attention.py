@@ -314,14 +314,14 @@ def test_from_torch_refuses_other_things() -> None:
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ((10, 3), "num_heads must divide d_model, got d_model=10 and num_heads=3"),
+        ((10, 3, None), "num_heads must divide d_model, got d_model=10 and num_heads=3"),
         ((12, 6, 4), "num_kv_heads must divide num_heads, got num_kv_heads=4 and num_heads=6"),
-        ((0, 1), "must be positive, got 0, 1 and 1"),
-        ((8, 0), "must be positive, got 8, 0 and 0"),
+        ((0, 1, None), "must be positive, got 0, 1 and 1"),
+        ((8, 0, None), "must be positive, got 8, 0 and 0"),
         ((8, 2, 0), "must be positive, got 8, 2 and 0"),
     ],
 )
-def test_impossible_sizes_are_named(sizes: tuple[int, ...], message: str) -> None:
+def test_impossible_sizes_are_named(sizes: tuple[int, int, int | None], message: str) -> None:
     """Heads that do not divide are refused when the layer is built."""
     with pytest.raises(ValueError, match=message):
         MultiHeadAttention(*sizes)

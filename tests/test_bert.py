@@ -134,9 +134,9 @@ def test_from_hf_keeps_state_and_shares_nothing(dtype: torch.dtype, training: bo
 
 def test_a_fresh_bert_has_the_published_number_of_parameters() -> None:
     """bert-base with both heads."""
-    sizes = {"vocab_size": 30_522, "d_model": 768, "num_layers": 12, "num_heads": 12, "d_ff": 3072}
+    config = BertConfig(vocab_size=30_522, d_model=768, num_layers=12, num_heads=12, d_ff=3072)
     with torch.device("meta"):
-        ours = Bert(BertConfig(**sizes))
+        ours = Bert(config)
     assert sum(p.numel() for p in ours.parameters()) == 110_106_428
 
 

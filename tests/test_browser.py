@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -62,7 +62,7 @@ def browser(address: str) -> Iterator[Any]:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         contexts: dict[tuple[int, str], Any] = {}
 
-        def context(width: int, scheme: str) -> Any:
+        def context(width: int, scheme: Literal["light", "dark"]) -> Any:
             """One for each view, so that style and script are loaded once."""
             if (width, scheme) not in contexts:
                 contexts[width, scheme] = chromium.new_context(

@@ -74,7 +74,7 @@ def test_the_page_of_all_corrections_links_each_to_its_place() -> None:
         ),
     ],
 )
-def test_a_faulty_row_is_named(tmp_path: object, rows: str, message: str) -> None:
+def test_a_faulty_row_is_named(tmp_path: Path, rows: str, message: str) -> None:
     """The file is written by hand, so its mistakes are caught."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data/corrections.yaml").write_text(rows)

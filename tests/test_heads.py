@@ -44,8 +44,12 @@ def uniform(seq: int) -> Tensor:
 def model() -> Llama:
     """A small decoder with large weights."""
     torch.manual_seed(0)
-    sizes = {"vocab_size": 50, "d_model": 24, "num_layers": 3, "num_heads": 6, "num_kv_heads": 2}
-    small = Llama(LlamaConfig(**sizes, d_ff=32, max_len=32, d_head=8, attention_bias=True))
+    small = Llama(
+        LlamaConfig(
+            vocab_size=50, d_model=24, num_layers=3, num_heads=6, num_kv_heads=2, d_ff=32, max_len=32,
+            d_head=8, attention_bias=True,
+        )
+    )  # fmt: skip
     for parameter in small.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return small.double().eval()
@@ -123,7 +127,8 @@ def test_silencing_equals_weights_of_zero(silent: list[tuple[int, int]]) -> None
     mine, other = model(), model()
     with torch.no_grad():
         for layer, head in silent:
-            other.blocks[layer].attention.out.weight[:, 8 * head : 8 * head + 8] = 0
+            out = other.get_parameter(f"blocks.{layer}.attention.out.weight")
+            out[:, 8 * head : 8 * head + 8] = 0
     with without_heads(mine, iter(silent)):
         logits = mine(TEXT)
     torch.testing.assert_close(logits, other(TEXT), rtol=0, atol=1e-12)

@@ -222,7 +222,8 @@ def test_the_lab_runs_from_top_to_bottom_and_its_wrong_answers_are_told_why(
     import jupytext
 
     names: dict[str, Any] = {}
-    kinds, reasons = [], []
+    kinds: list[str] = []
+    reasons: list[str] = []
     for cell in jupytext.read(LAB).cells:
         if cell.cell_type != "code":
             continue

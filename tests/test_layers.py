@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from transformers import LlamaConfig, T5Config
 from transformers.activations import ACT2FN
-from transformers.models.llama.modeling_llama import LlamaConfig, LlamaMLP
-from transformers.models.t5.modeling_t5 import T5Config, T5DenseGatedActDense
+from transformers.models.llama.modeling_llama import LlamaMLP
+from transformers.models.t5.modeling_t5 import T5DenseGatedActDense
 
 from llmbook.layers import FeedForward, LayerNorm, RMSNorm, copied_linear
 

@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -97,7 +98,7 @@ def fences() -> frozenset[str]:
 
 
 @pytest.mark.parametrize("path", chapters(), ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_a_chapter_has_the_books_form(path: object) -> None:
+def test_a_chapter_has_the_books_form(path: Path) -> None:
     """A part, a question, one h1, something to try, and short lines in cells."""
     from llmbook.weave.chapter import read_chapter
 

@@ -37,7 +37,7 @@ def wrong_links(site: Path, parsed: "dict[str, BeautifulSoup]") -> list[str]:
         here = "https://nowhere/" if notebook else SITE + re.sub(r"(^|/)index\.html$", r"\1", name)
         wrong += [f"{name}: id {i!r} comes twice" for i, n in ids[name].items() if n > 1]
         for element in page.select("[href], [src]"):
-            link = element.get("href", element.get("src"))
+            link = str(element.get("href", element.get("src")))
             path, _, fragment = urljoin(here, link).partition("#")
             if path.startswith(EDITED):
                 alive = (ROOT / "docs" / path.removeprefix(EDITED)).is_file()

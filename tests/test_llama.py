@@ -13,7 +13,7 @@ from transformers import LlamaConfig as TheirConfig
 from transformers import LlamaForCausalLM, MistralConfig, MistralForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm, LlamaRotaryEmbedding
 
-from llmbook.llama import Llama, LlamaConfig
+from llmbook.llama import Llama, LlamaBlock, LlamaConfig
 from llmbook.positions import rotary_tables, rotate
 
 BATCH, SEQ, VOCAB = 3, 11, 50
@@ -39,8 +39,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture
-def in_double(monkeypatch: pytest.MonkeyPatch) -> None:
+def compute_in_double(patch: pytest.MonkeyPatch) -> None:
     """Let transformers compute norms and rotary tables in the model's dtype, not in float32."""
 
     def norm(self: Any, x: Tensor) -> Tensor:
@@ -55,8 +54,14 @@ def in_double(monkeypatch: pytest.MonkeyPatch) -> None:
         angles = torch.cat((angles, angles), dim=-1)
         return angles.cos(), angles.sin()
 
-    monkeypatch.setattr(LlamaRMSNorm, "forward", norm)
-    monkeypatch.setattr(LlamaRotaryEmbedding, "forward", tables)
+    patch.setattr(LlamaRMSNorm, "forward", norm)
+    patch.setattr(LlamaRotaryEmbedding, "forward", tables)
+
+
+@pytest.fixture
+def in_double(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their detours through float32 left out, for a test."""
+    compute_in_double(monkeypatch)
 
 
 def theirs(dtype: torch.dtype = torch.float64, **options: Any) -> LlamaForCausalLM:
@@ -65,7 +70,9 @@ def theirs(dtype: torch.dtype = torch.float64, **options: Any) -> LlamaForCausal
     model = LlamaForCausalLM(TheirConfig(**{**SMALL, **options}))
     for parameter in model.parameters():
         nn.init.normal_(parameter, mean=float(parameter.ndim == 1), std=0.3)
-    return model.to(dtype).eval()
+    nn.Module.to(model, dtype)  # whose own `to` is not typed
+    model.eval()
+    return model
 
 
 def ours(**options: Any) -> Llama:
@@ -126,9 +133,9 @@ def test_llama_equals_transformers(variant: str) -> None:
 def test_llama_equals_transformers_as_it_is(variant: str, dtype: torch.dtype) -> None:
     """With their float32 detours, on weights as they draw them, it is 1e-5."""
     torch.manual_seed(0)
-    assert_equal(
-        LlamaForCausalLM(TheirConfig(**{**SMALL, **VARIANTS[variant]})).to(dtype), atol=1e-5
-    )
+    their = LlamaForCausalLM(TheirConfig(**{**SMALL, **VARIANTS[variant]}))
+    nn.Module.to(their, dtype)
+    assert_equal(their, atol=1e-5)
 
 
 @pytest.mark.usefixtures("in_double")
@@ -164,7 +171,7 @@ def configs(draw: st.DrawFn) -> dict[str, Any]:
 def test_every_config_equals_transformers(options: dict[str, Any], batch: int, seq: int) -> None:
     """Nothing depends on the sizes that the other tests happen to have."""
     with pytest.MonkeyPatch.context() as patch:
-        in_double.__wrapped__(patch)
+        compute_in_double(patch)
         assert_equal(theirs(**options), atol=1e-10, token_ids=texts(batch, seq))
 
 
@@ -196,6 +203,7 @@ def test_attention_weights_are_those_that_forward_uses() -> None:
     """In a model of one layer, they rebuild what attention hands on."""
     model, token_ids = ours(num_hidden_layers=1), texts()
     (block,), weights = model.blocks, model.attention_weights(token_ids)[0]
+    assert isinstance(block, LlamaBlock)
     rotary, mask = model._rotary_and_mask(token_ids, None)
     x = block.attention_norm(model.embedding(token_ids))
     value = block.attention.value(x).unflatten(-1, (-1, block.attention.d_head)).transpose(1, 2)
@@ -208,12 +216,14 @@ def test_attention_weights_compute_each_attention_once() -> None:
     """And a block gives the same with its weights as without."""
     model, token_ids, keys = ours(), texts(), []
     for block in model.blocks:
+        assert isinstance(block, LlamaBlock)
         block.attention.key.register_forward_hook(lambda *_: keys.append(1))
     model.attention_weights(token_ids)
     assert len(keys) == len(model.blocks) > 1
     rotary, mask = model._rotary_and_mask(token_ids, None)
     x = model.embedding(token_ids)
     for block in model.blocks:
+        assert isinstance(block, LlamaBlock)
         y = block(x, rotary, mask)
         torch.testing.assert_close(block.with_weights(x, rotary, mask)[0], y)
         x = y
@@ -296,7 +306,9 @@ def test_from_hf_keeps_the_models_state(dtype: torch.dtype, training: bool) -> N
     assert all(parameter.requires_grad for parameter in model.parameters())
     assert all(module.training is training for module in model.modules())
     assert model(texts()).dtype == dtype
-    assert Llama.from_hf(theirs(dtype).to("meta")).device.type == "meta"
+    elsewhere = theirs(dtype)
+    nn.Module.to(elsewhere, "meta")
+    assert Llama.from_hf(elsewhere).device.type == "meta"
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -319,10 +331,12 @@ def test_from_hf_copies(tied: bool) -> None:
 def test_from_hf_stores_matrices_along_their_longer_side() -> None:
     """Which generation reads faster; a copy of the model keeps it so."""
     model = copy.deepcopy(ours()).float()
-    feed_forward = model.blocks[0].feed_forward
     assert model.embedding.weight.stride() == (1, VOCAB)
-    assert feed_forward.up.weight.stride() == (1, SMALL["intermediate_size"])
-    assert feed_forward.down.weight.stride() == (SMALL["intermediate_size"], 1)
+    up, down = (
+        model.get_parameter(f"blocks.0.feed_forward.{name}.weight") for name in ("up", "down")
+    )
+    assert up.stride() == (1, SMALL["intermediate_size"])
+    assert down.stride() == (SMALL["intermediate_size"], 1)
 
 
 def test_state_dict_round_trip() -> None:

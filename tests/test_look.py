@@ -16,8 +16,9 @@ MARKS = ("control", "ochre", *TEXT)
 
 def tokens(selector: str) -> dict[str, str]:
     """The custom properties of the first block whose selector holds the text."""
-    block = re.search(re.escape(selector) + r"[^{]*\{(.*?)\}", CSS, re.DOTALL)[1]
-    return dict(re.findall(r"--([\w-]+): (#[0-9A-F]{6})", block))
+    block = re.search(re.escape(selector) + r"[^{]*\{(.*?)\}", CSS, re.DOTALL)
+    assert block is not None
+    return dict(re.findall(r"--([\w-]+): (#[0-9A-F]{6})", block[1]))
 
 
 SCHEMES = (tokens('[data-md-color-scheme="default"]'), tokens('[data-md-color-scheme="slate"]'))

@@ -271,7 +271,7 @@ def test_learned_positions_name_what_they_cannot_take() -> None:
         with pytest.raises(ValueError, match=r"x must have the shape \(batch, seq, d_model = 4\)"):
             LearnedPositions(9, 4)(torch.zeros(shape))
     with pytest.raises(TypeError, match=r"need an nn\.Embedding, got Linear"):
-        LearnedPositions.from_torch(nn.Linear(9, 4))
+        LearnedPositions.from_torch(nn.Linear(9, 4))  # type: ignore[arg-type]
 
 
 def papers_slopes(num_heads: int) -> list[float]:
@@ -383,10 +383,17 @@ def test_relative_buckets_equal_t5(
 ) -> None:
     """Whatever the sizes; none is out of range, and the furthest share the last of a direction."""
     max_distance = num_buckets // (4 if bidirectional else 2) + beyond
-    sizes = {"num_buckets": num_buckets, "max_distance": max_distance}
     offset = torch.arange(key_len) - torch.arange(query_len)[:, None]
-    expected = T5Attention._relative_position_bucket(offset, bidirectional, **sizes)
-    buckets = relative_buckets(query_len, key_len, **sizes, bidirectional=bidirectional)
+    expected = T5Attention._relative_position_bucket(
+        offset, bidirectional, num_buckets, max_distance
+    )
+    buckets = relative_buckets(
+        query_len,
+        key_len,
+        num_buckets=num_buckets,
+        max_distance=max_distance,
+        bidirectional=bidirectional,
+    )
     assert torch.equal(buckets, expected)
     assert ((buckets >= 0) & (buckets < num_buckets)).all()
     if bidirectional:

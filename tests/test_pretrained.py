@@ -7,6 +7,7 @@ import sys
 import threading
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -17,6 +18,8 @@ from transformers import LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from llmbook import pretrained
+from llmbook.bias import fill_mask
+from llmbook.experiments.fewshot import Task, few_shot
 from llmbook.generation import generate
 from llmbook.llama import _HF_NAMES, Llama
 from llmbook.pretrained import ASSETS, Asset, cache_folder, fetch, load_smollm2
@@ -222,12 +225,14 @@ def toy_llama(*, tied: bool) -> LlamaForCausalLM:
         num_key_value_heads=2, head_dim=8, max_position_embeddings=32, initializer_range=0.3, tie_word_embeddings=tied,
         rms_norm_eps=0.01, rope_parameters={"rope_type": "default", "rope_theta": 50.0},
     )  # fmt: skip
-    return LlamaForCausalLM(config).eval()
+    model = LlamaForCausalLM(config)
+    model.eval()
+    return model
 
 
 def write_gguf(path: Path, model: LlamaForCausalLM) -> None:
     """Write it as llama.cpp's converter does, unquantised."""
-    config = model.config
+    config: Any = model.config
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_vocab_size(config.vocab_size)
     writer.add_embedding_length(config.hidden_size)
@@ -251,7 +256,9 @@ def write_gguf(path: Path, model: LlamaForCausalLM) -> None:
         if part in heads:  # as LlamaModel.permute in llama.cpp's convert_hf_to_gguf.py
             values = values.reshape(heads[part], 2, len(values) // heads[part] // 2, -1)
             values = np.ascontiguousarray(values.swapaxes(1, 2).reshape(weight.shape))
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), values)
+        ggml_name = names.get_name(name, try_suffixes=(".weight",))
+        assert ggml_name is not None
+        writer.add_tensor(ggml_name, values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -262,16 +269,12 @@ def write_gguf(path: Path, model: LlamaForCausalLM) -> None:
 def toy_smollm2(
     cache: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> LlamaForCausalLM:
-    """In place of SmolLM2, a toy of the same kind is in the shop."""
-    model, path = toy_llama(tied=request.param), cache.parent / "toy.gguf"
+    """In place of SmolLM2, a toy of the same kind lies in the cache."""
+    model, path = toy_llama(tied=request.param), cache / "smollm2" / "toy.bin"
+    path.parent.mkdir(parents=True)
     write_gguf(path, model)
-    content = path.read_bytes()
-    deliver(cache, content)
-    monkeypatch.setitem(
-        ASSETS,
-        "smollm2",
-        dataclasses.replace(ASSETS["toy"], sha256=hashlib.sha256(content).hexdigest()),
-    )
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setitem(ASSETS, "smollm2", dataclasses.replace(ASSETS["toy"], sha256=sha256))
     return model
 
 
@@ -291,7 +294,12 @@ def test_the_second_load_reads_a_copy(
     """The GGUF file is turned to float32 once, and again if the copy is damaged or cut short."""
     readings: list[Path] = []
     read = pretrained._read_gguf
-    monkeypatch.setattr(pretrained, "_read_gguf", lambda path: readings.append(path) or read(path))
+
+    def counted(path: Path) -> dict[str, Any]:
+        readings.append(path)
+        return read(path)
+
+    monkeypatch.setattr(pretrained, "_read_gguf", counted)
     state = load_smollm2()[0].state_dict()
     (copy,) = (cache / "smollm2").glob("*.pt")
 
@@ -333,6 +341,16 @@ def test_device_and_dtype_are_the_callers(dtype: torch.dtype) -> None:
 
 
 Smollm2 = tuple[Llama, ByteLevelBPE]
+
+
+def test_a_process_holds_smollm2_once(smollm2: Smollm2, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filling masks and few-shot questions read one model, which nobody loads again."""
+    monkeypatch.setattr(torch, "load", None)
+    monkeypatch.setattr(Llama, "from_weights", None)
+    assert pretrained.smollm2() is smollm2
+    numbers = Task(tuple((str(n), str(n + 1)) for n in range(5)), "{} and 1 is", 0.0)
+    assert len(fill_mask("[MASK]", top_k=2)) == 2
+    assert few_shot(numbers, [0])[0]["items"] == 5
 
 
 @pytest.mark.parametrize(
@@ -383,7 +401,8 @@ def as_transformers(model: Llama) -> LlamaForCausalLM:
                 rms_norm_eps=c.norm_eps, tie_word_embeddings=True,
                 rope_parameters={"rope_type": "default", "rope_theta": c.rope_base},
             )
-        ).eval()  # fmt: skip
+        )  # fmt: skip
+    their.eval()
     state = {
         renamed(name, "model.layers", _HF_NAMES): weight
         for name, weight in model.state_dict().items()
@@ -401,7 +420,7 @@ def as_transformers(model: Llama) -> LlamaForCausalLM:
 def test_smollm2_equals_transformers(smollm2: Smollm2) -> None:
     """On the same weights: logits to 1e-4 over a page of text, greedy tokens exactly."""
     model, tokenizer = smollm2
-    their = as_transformers(model)
+    their: Any = as_transformers(model)
     text = Path(pretrained.__file__).read_text("utf-8")
     token_ids = torch.tensor([tokenizer.encode(text)[:128]])
     with torch.no_grad():

@@ -12,9 +12,12 @@ def private_names(code: str) -> set[str]:
     """Underscored names that code imports from the site's generators, or reads from their objects."""
     tree, found, theirs = ast.parse(code), set(), set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in OTHERS:
+        if (
+            isinstance(node, ast.ImportFrom)
+            and (module := node.module or "").split(".")[0] in OTHERS
+        ):
             theirs |= {alias.asname or alias.name for alias in node.names}
-            found |= {*node.module.split("."), *(alias.name for alias in node.names)}
+            found |= {*module.split("."), *(alias.name for alias in node.names)}
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.split(".")[0] in OTHERS:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import spawn
 
 from tests.test_training import gpt, run
 
@@ -32,7 +32,7 @@ def stop_at(last: int) -> Callable[[int, float], None]:
 @pytest.mark.parametrize("end", [3, 4, 5])
 def test_resumed_training_is_the_same(end: int, muon_lr: float | None, tmp_path: Path) -> None:
     """To the last bit, with dropout, wherever it was interrupted, and whatever came between."""
-    options = {"muon_lr": muon_lr, "warmup": 2, "accumulate": 2}
+    options: dict[str, Any] = {"muon_lr": muon_lr, "warmup": 2, "accumulate": 2}
     model, stopped = gpt(dropout=0.2), gpt(dropout=0.2)
     torch.manual_seed(5)
     losses = run(model, **options)
@@ -112,7 +112,7 @@ def work(rank: int, folder: str) -> None:
             (Path(folder) / f"{way}-half.pt").write_bytes(path.read_bytes())
         model = gpt(seed=7)
         results[way] = run(model, seed=7, checkpoint=path, **options)
-        local = model.blocks[0].attention.query.weight
+        local = model.get_parameter("blocks.0.attention.query.weight")
         assert hasattr(local, "to_local") is way.startswith("fsdp")  # else it is not in parts
     (Path(folder) / f"{rank}.json").write_text(json.dumps(results))
     dist.destroy_process_group()
@@ -125,7 +125,7 @@ def work(rank: int, folder: str) -> None:
 def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the losses of two processes, and their checkpoints."""
     folder = tmp_path_factory.mktemp("two")
-    mp.spawn(work, (str(folder),), nprocs=2)
+    spawn(work, (str(folder),), nprocs=2)
     return folder
 
 

@@ -1,6 +1,7 @@
 """A number in the prose of a chapter is computed, cited, or one that the reader can see is none of these."""
 
 import re
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def in_code(path: Path) -> set[float]:
     return values | {round(100 * value, 6) for value in values if value < 1}  # 0.15 is 15 %
 
 
-def numbers(block: str, known: set[float] = frozenset()) -> list[str]:
+def numbers(block: str, known: AbstractSet[float] = frozenset()) -> list[str]:
     """Numbers of a paragraph that nothing accounts for."""
     if re.search(r"\]\[\w+\]|\[\w[^\]]*\]\(https?:", block):
         return []  # the paragraph has a source

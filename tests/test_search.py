@@ -13,7 +13,7 @@ from tests import test_browser
 from tests.book import DOCS
 
 if TYPE_CHECKING:
-    from bs4 import BeautifulSoup
+    from bs4 import BeautifulSoup, Tag
 
 pytestmark = pytest.mark.browser
 address, browser = test_browser.address, test_browser.browser  # fixtures
@@ -47,16 +47,17 @@ def ask(browser: Any, address: str) -> Iterator[Ask]:
 
 
 @pytest.fixture(scope="module")
-def parsed(site: Path) -> "dict[str, BeautifulSoup]":
+def parsed(site: Path) -> "dict[str, Tag]":
     """The content of every page, by its address within the site."""
     from bs4 import BeautifulSoup
 
-    return {
-        page.relative_to(site).as_posix().removesuffix("index.html"): BeautifulSoup(
-            page.read_text(encoding="utf-8"), "html.parser"
-        ).select_one("article")
-        for page in sorted(site.rglob("index.html"))
-    }
+    found = {}
+    for page in sorted(site.rglob("index.html")):
+        soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+        content = soup.select_one("article")
+        assert content is not None
+        found[page.relative_to(site).as_posix().removesuffix("index.html")] = content
+    return found
 
 
 def test_every_term_of_the_glossary_is_found(ask: Ask) -> None:
@@ -71,12 +72,13 @@ def test_every_term_of_the_glossary_is_found(ask: Ask) -> None:
     assert not missing
 
 
-def test_a_function_is_found_in_every_module(ask: Ask, parsed: "dict[str, BeautifulSoup]") -> None:
+def test_a_function_is_found_in_every_module(ask: Ask, parsed: "dict[str, Tag]") -> None:
     """By its name among the results, by its whole name among the first three; else the module's first class."""
     modules = 0
     for page, content in parsed.items():
         for kind in ("function", "class"):
-            names = [heading["id"] for heading in content.select(f".doc-{kind} > .doc-heading[id]")]
+            headings = content.select(f".doc-{kind} > .doc-heading[id]")
+            names = [str(heading["id"]) for heading in headings]
             if names := [name for name in names if not name.split(".")[-2][0].isupper()]:
                 place = f"{page}#{names[0]}"
                 assert any(place in links for links in ask(names[0].split(".")[-1])), place
@@ -86,7 +88,7 @@ def test_a_function_is_found_in_every_module(ask: Ask, parsed: "dict[str, Beauti
     assert modules == len([*(DOCS / "api").glob("*.md")]) - 1  # all but the list of them
 
 
-def test_every_caption_is_found(ask: Ask, parsed: "dict[str, BeautifulSoup]") -> None:
+def test_every_caption_is_found(ask: Ask, parsed: "dict[str, Tag]") -> None:
     """By its first six words, in quotes."""
     captions = 0
     for page, content in parsed.items():
@@ -111,13 +113,13 @@ def only_drawn(content: "BeautifulSoup") -> set[str]:
     drawn: set[str] = set()
     for drawing in content.select(DRAWN):
         named = (
-            e.get(name, "")
+            str(e.get(name, ""))
             for e in [drawing, *drawing.select("*")]
             for name in ("aria-label", "alt")
         )
         drawn |= words(" ".join(drawing.stripped_strings), *named)
     for image in content.select("img"):
-        drawn |= words(image.get("alt", ""))
+        drawn |= words(str(image.get("alt", "")))
     for drawing in content.select(DRAWN):
         drawing.extract()
     return drawn - words(content.get_text(" "))

@@ -31,7 +31,8 @@ def _norm_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def forward(norm: Any, x: Tensor) -> Tensor:
         mean_square = x.square().mean(-1, keepdim=True)
-        return norm.weight * (x * torch.rsqrt(mean_square + norm.variance_epsilon))
+        result: Tensor = norm.weight * (x * torch.rsqrt(mean_square + norm.variance_epsilon))
+        return result
 
     monkeypatch.setattr(T5LayerNorm, "forward", forward)
 
@@ -78,8 +79,9 @@ def texts(batch: int = 3) -> tuple[Tensor, Tensor]:
 
 def their_gradient(model: Any, name: str) -> Tensor:
     """With respect to our weight: our queries are theirs times the root of d_head."""
-    gradient = model.get_parameter(_hf_name(name, model.config.feed_forward_proj)).grad
-    return gradient / (model.config.d_kv**0.5 if "attention.query" in name else 1)
+    gradient: Tensor = model.get_parameter(_hf_name(name, model.config.feed_forward_proj)).grad
+    factor: float = model.config.d_kv**0.5 if "attention.query" in name else 1
+    return gradient / factor
 
 
 @pytest.mark.parametrize("padding", PADDINGS)
@@ -134,8 +136,8 @@ def test_greedy_text_equals_transformers() -> None:
 def test_a_text_that_ends_is_padded_and_stops_the_rest_no_sooner() -> None:
     """Each row is what it would be alone."""
     torch.manual_seed(4)
-    sizes = {"d_model": 16, "d_head": 4, "num_heads": 2, "d_ff": 32, "num_layers": 1}
-    model = T5(T5Config(vocab_size=6, start_id=3, tied=False, **sizes))
+    sizes = T5Config(vocab_size=6, d_model=16, d_head=4, num_heads=2, d_ff=32, num_layers=1)
+    model = T5(replace(sizes, start_id=3, tied=False))
     ids = torch.randint(2, 6, (40, 5))
     together = model.generate(ids, 12)
     lengths = []
@@ -172,6 +174,7 @@ def test_the_decoder_sees_what_was_read_and_written_but_not_the_future(place: in
 def test_padding_and_other_texts_have_no_influence(padding: str) -> None:
     """Whatever stands at padding, nothing moves, and nothing moves in the other texts."""
     ours, mask = T5.from_hf(theirs()), PADDINGS[padding]
+    assert mask is not None
     ids, written = texts()
     before = ours(ids, written, mask)
     assert torch.equal(ours(ids.where(mask.bool(), torch.tensor(7)), written, mask), before)

@@ -87,6 +87,8 @@ def test_every_page_has_all_that_it_has_today(site: Path, zensical: Path) -> Non
             BeautifulSoup((root / page).read_text(encoding="utf-8"), "html.parser").article
             for root in (site, zensical)
         )
+        assert today is not None
+        assert tomorrow is not None
         place = f"https://host/{page.removesuffix('index.html')}"
         links = (
             "a[href]:not([href*='labs/'])",

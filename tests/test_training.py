@@ -88,8 +88,8 @@ def test_only_matrices_decay_and_only_hidden_ones_are_for_muon() -> None:
     names = {parameter: name for name, parameter in model.named_parameters()}
     kinds = {k: {names[p] for p in found} for k, found in sort_parameters(model).items()}
     assert kinds["outer"] == {"head.weight"}
-    parts = ("attention.query", "attention.key", "attention.value", "attention.out")
-    parts += ("feed_forward.up", "feed_forward.down")
+    parts = [f"attention.{name}" for name in ("query", "key", "value", "out")]
+    parts += ["feed_forward.up", "feed_forward.down"]
     assert kinds["hidden"] == {f"blocks.{i}.{part}.weight" for i in (0, 1) for part in parts}
     assert {"embedding.weight", "positions.weight", "norm.weight", "norm.bias"} < kinds["rest"]
     assert sum(len(found) for found in kinds.values()) == len(names)

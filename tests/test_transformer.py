@@ -417,7 +417,7 @@ def test_stacks_equal_torch() -> None:
     model = torch_model()
     x, context = inputs(), inputs(BATCH, SOURCE, D_MODEL)
     for norm in (model.encoder.norm, None):
-        model.encoder.norm = model.decoder.norm = norm  # type: ignore[assignment]
+        model.encoder.norm = model.decoder.norm = norm
         encoder, decoder = Encoder.from_torch(model.encoder), Decoder.from_torch(model.decoder)
         assert (encoder.norm is None) is (norm is None)
         assert_same(encoder(x, causal()), model.encoder(x, ~causal()), x)

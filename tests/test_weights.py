@@ -15,11 +15,14 @@ from llmbook.llama import Llama
 from llmbook.t5 import T5
 from llmbook.weights import build_model, long_side_first, renamed
 
-GPT_SIZES = {"vocab_size": 9, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 8}
-SIZES = {
+Sizes = dict[str, Any]
+GPT_SIZES: Sizes = {"vocab_size": 9, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 8}
+SIZES: Sizes = {
     "vocab_size": 9, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8,
 }  # fmt: skip
-T5_SIZES = {"vocab_size": 9, "d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2}
+T5_SIZES: Sizes = {
+    "vocab_size": 9, "d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2,
+}  # fmt: skip
 
 # Ours, how theirs is made, and a norm of theirs that ours has too.
 CLASSES: dict[str, tuple[Any, Callable[[], Any], str]] = {
@@ -94,13 +97,13 @@ def test_from_weights_checks_both_sets_of_names(model: Any) -> None:
     """Of a state that a file may hold."""
     if model is Llama:
         ours = Llama.from_hf(CLASSES["llama"][1]())
-        config, state, name = ours.config, ours.state_dict(), "norm.weight"
+        build: Callable[[Any], nn.Module] = partial(Llama.from_weights, ours.config)
+        state, name = ours.state_dict(), "norm.weight"
     else:
         their = CLASSES["encoder"][1]()
-        config = Bert.config_of(their.config.to_dict(), heads=False)
+        build = partial(Bert.from_weights, Bert.config_of(their.config.to_dict(), heads=False))
         state, name = their.state_dict(), "embeddings.LayerNorm.weight"
         state["embeddings.position_ids"] = torch.arange(512)[None]  # as older files have it
-    build = partial(model.from_weights, config)
     assert isinstance(build(state), model)
     with pytest.raises(ValueError, match=r"no place for these weights: lora\.a, lora\.b$"):
         build(state | {"lora.b": torch.zeros(1), "lora.a": torch.zeros(1)})
@@ -143,7 +146,7 @@ def test_one_weight_of_theirs_may_be_several_of_ours() -> None:
         lambda name: "both",
         lambda name, weight: weight[int(name[0])][None],
     )
-    assert [layer.weight.tolist() for layer in model] == [[[1, 2]], [[3, 4]]]  # type: ignore[union-attr, operator]
+    assert [weight.tolist() for weight in model.parameters()] == [[[1, 2]], [[3, 4]]]
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (3, 2), (4,), (2, 2)])

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from llmbook.datasets import analogy_questions, glove, sotu
 from llmbook.word2vec import (
+    Setup,
     analogy,
     context_pairs,
     draw,
@@ -35,7 +36,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def two_worlds(count: int = 3000) -> list[list[str]]:
+def two_worlds(count: int = 1500) -> list[list[str]]:
     """Sentences of 40 words that never stand beside the 40 words of the other sentences."""
     dice = random.Random(0)
     return [
@@ -145,7 +146,7 @@ def test_words_of_one_world_become_neighbours(way: str) -> None:
     """After training, each word's ten nearest are all of its own world."""
     corpus = two_worlds()
     counts = vocabulary(corpus)
-    vectors = train(corpus, counts, d_model=16, epochs=10, threshold=1, **WAYS[way])
+    vectors = train(corpus, counts, Setup(d_model=16, epochs=10, threshold=1, **WAYS[way]))
     words = list(counts)
     for word in words:
         assert {other[0] for other, _ in nearest(words, vectors, word, 10)} == {word[0]}
@@ -156,9 +157,8 @@ def test_a_seed_decides_everything(way: str) -> None:
     """The same twice, another with another seed."""
     corpus = two_worlds(60)
     counts = vocabulary(corpus)
-    runs = [
-        train(corpus, counts, d_model=8, epochs=1, seed=seed, **WAYS[way]) for seed in (0, 0, 1)
-    ]
+    setup = Setup(d_model=8, epochs=1, **WAYS[way])
+    runs = [train(corpus, counts, setup, seed=seed) for seed in (0, 0, 1)]
     np.testing.assert_array_equal(runs[0], runs[1])
     assert not np.allclose(runs[0], runs[2])
 
@@ -169,7 +169,7 @@ def test_on_real_text_ours_is_as_good_as_gensims() -> None:
 
     months = "january february march april may june july august september october november december"
     corpus = [
-        s for address in sotu() if 1850 <= address.year < 1910 for s in sentences(address.text)
+        s for address in sotu() if 1890 <= address.year < 1910 for s in sentences(address.text)
     ]
     counts = vocabulary(corpus)
     asked = [month for month in months.split() if month in counts]
@@ -187,7 +187,7 @@ def test_on_real_text_ours_is_as_good_as_gensims() -> None:
         "sg": 1,
     }
     theirs = Word2Vec(corpus, vector_size=50, min_count=5, alpha=0.05, **options).wv
-    ours = train(corpus, counts, d_model=50, epochs=2, learning_rate=0.05)
+    ours = train(corpus, counts, Setup(d_model=50, epochs=2, lr=0.05))
     assert len(asked) == 12
     assert right(list(counts), ours) >= right(theirs.index_to_key, theirs.vectors) - 2 >= 7
 
@@ -243,11 +243,12 @@ def test_without_leaving_the_inputs_out_the_answer_is_often_an_input(
         (lambda w, v: nearest(w, v, "xyzzy"), "'xyzzy' is not among the 5,000 words"),
         (lambda w, v: nearest(w, v, "the", 0), "count must be at least 1, got 0"),
         (lambda w, v: analogy(w, v, "man", "king", "xyzzy"), "'xyzzy' is not among"),
-        (lambda w, v: train([["a", "b"]], {"a": 1, "b": 1}, window=0), "window must be at least 1"),
+        (lambda w, v: Setup(window=0), "window must be at least 1, got 0"),
+        (lambda w, v: train([["c"]], {"a": 1, "b": 1}), "no two words of the vocabulary"),
         (lambda w, v: train([["a"], ["b"]], {"a": 1, "b": 1}), "no two words of the vocabulary"),
         (
-            lambda w, v: train(two_worlds(), vocabulary(two_worlds()), learning_rate=9),
-            "the vectors diverge at learning_rate=9",
+            lambda w, v: train(two_worlds(), vocabulary(two_worlds()), Setup(lr=9)),
+            "the vectors diverge at lr=9",
         ),
     ],
 )

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from llmbook.generation import KVCache
 from llmbook.llama import Llama
-from llmbook.pretrained import load_smollm2
-from llmbook.tokenizers import ByteLevelBPE
+from llmbook.pretrained import smollm2
 
 MASK = "[MASK]"
 CANDIDATES = 200
@@ -170,14 +170,9 @@ def _ask(unmasker: Any, texts: list[str], top_k: int) -> list[list[dict[str, Any
 
 
 @functools.cache
-def _smollm2() -> tuple[Llama, ByteLevelBPE]:
-    return load_smollm2()
-
-
-@functools.cache
 def _words(*, spaced: bool) -> Int[Tensor, " words"]:
     """The ids of SmolLM2's tokens that are whole words, after a space or after anything else."""
-    tokenizer = _smollm2()[1]
+    _, tokenizer = smollm2()
     ids = range(tokenizer.vocab_size)
     texts = tokenizer.tokens(ids)
     after_space = {text[1:] for text in texts if text[0] == " " and text[1:].isalpha()}
@@ -188,19 +183,20 @@ def _words(*, spaced: bool) -> Int[Tensor, " words"]:
 @torch.inference_mode()
 def _continue(text: str, top_k: int) -> list[dict[str, Any]]:
     """Let SmolLM2 propose words after the left side and judge them by the right side."""
-    model, tokenizer = _smollm2()
+    model, tokenizer = smollm2()
     left, right = text.split(MASK)
     start = tokenizer.special_tokens["<|endoftext|>"]  # what stood before each document in training
     before = [start, *tokenizer.encode(left.removesuffix(" "))]
     after = tokenizer.encode(right)
     words = _words(spaced=left.endswith(" "))
-    proposed = model(torch.tensor([before]))[0, -1, words].topk(CANDIDATES)
+    read = model.new_cache(len(before))
+    proposed = model(torch.tensor([before]), cache=read)[0, -1, words].topk(CANDIDATES)
     candidates = words[proposed.indices].tolist()
     scores = proposed.values  # logits: up to a constant, the words' own log-probabilities
     if after:
-        filled = torch.tensor([[*before, word, *after] for word in candidates])
+        filled = torch.tensor([[word, *after] for word in candidates])
         batches = filled.split(max(1, _TOKENS_AT_ONCE // filled.shape[1]))
-        scores = scores + torch.cat([_log_probability(model, b, len(after)) for b in batches])
+        scores = scores + torch.cat([_log_probability(model, read, batch) for batch in batches])
     best = scores.double().softmax(0).topk(top_k)
     names = [tokenizer.decode([candidates[index]]).strip() for index in best.indices]
     return [
@@ -210,9 +206,13 @@ def _continue(text: str, top_k: int) -> list[dict[str, Any]]:
 
 
 def _log_probability(
-    model: Llama, token_ids: Int[Tensor, "batch seq"], last: int
+    model: Llama, read: KVCache, token_ids: Int[Tensor, "batch seq"]
 ) -> Float[Tensor, " batch"]:
-    """Of the `last` tokens of each text, given those before."""
-    logits: Tensor = model(token_ids[:, :-1])[:, -last:]
-    chosen = logits.gather(-1, token_ids[:, -last:, None]).squeeze(-1)
+    """Of all tokens but the first of each text, after what all of them begin with."""
+    batch, seq = token_ids.shape
+    cache = model.new_cache(read.length + seq - 1, batch)
+    cache.storage[..., : read.length, :] = read.storage
+    cache.length = read.length
+    logits: Tensor = model(token_ids[:, :-1], cache=cache)
+    chosen = logits.gather(-1, token_ids[:, 1:, None]).squeeze(-1)
     return (chosen - logits.logsumexp(-1)).sum(-1)

@@ -557,15 +557,15 @@ _MISTAKES = [
     (
         "experiments.ladder",
         "as many steps for every size",
-        "flops(self.config, 1))",
-        "flops(Variant().config, 1))",
+        "for each in (Variant(), variant)",
+        "for each in (Variant(), Variant())",
     ),
     ("experiments.ladder", "no end of text between addresses", "encode(END + text", "encode(text"),
     (
         "experiments.ladder",
         "a number of steps that is not the record's",
-        "seed, CHECKED)[1]",
-        "seed)[1]",
+        "seed, setup.checked, setup)[1]",
+        "seed, None, setup)[1]",
     ),
     # The sweep
     (
@@ -578,7 +578,7 @@ _MISTAKES = [
     (
         "experiments.sweep",
         "a budget of tokens, not of computation",
-        "round(budget / flops(config(size), BATCH * CONTEXT))",
+        "round(budget / flops(config(size, setup), setup.batch * setup.context))",
         "round(budget / 1e8)",
     ),
     (
@@ -593,7 +593,12 @@ _MISTAKES = [
         "torch.manual_seed(seed)\n",
         "torch.manual_seed(0)\n",
     ),
-    ("experiments.sweep", "tokens counted in texts", "steps * BATCH * CONTEXT,", "steps * BATCH,"),
+    (
+        "experiments.sweep",
+        "tokens counted in texts",
+        "steps * setup.batch * setup.context,",
+        "steps * setup.batch,",
+    ),
     (
         "experiments.stories",
         "the verb agrees with the box",

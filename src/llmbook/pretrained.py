@@ -4,6 +4,7 @@
 """
 
 import argparse
+import functools
 import hashlib
 import json
 import os
@@ -243,6 +244,15 @@ def load_smollm2(
     )
     model = Llama.from_weights(LlamaConfig(**saved["config"]), saved["weights"])
     return model.to(device, dtype or torch.float32).eval(), tokenizer
+
+
+@functools.cache
+def smollm2() -> "tuple[llmbook.llama.Llama, ByteLevelBPE]":
+    """SmolLM2 on the CPU and its tokenizer, as `load_smollm2` gives them, but loaded only once.
+
+    All of a process share this one: read with it, and change a model of your own.
+    """
+    return load_smollm2()
 
 
 def load_minilm(

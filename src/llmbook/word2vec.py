@@ -3,6 +3,8 @@
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,10 +32,10 @@ def one_hot(indices: Sequence[int], vocab_size: int) -> Float[np.ndarray, "words
         array([[1., 0.],
                [0., 1.]])
     """
-    places = np.asarray(indices, dtype=np.int64)
-    if places.size and not 0 <= places.min() <= places.max() < vocab_size:
+    rows = np.asarray(indices, dtype=np.int64)
+    if rows.size and not 0 <= rows.min() <= rows.max() < vocab_size:
         raise ValueError(f"indices must be from 0 to vocab_size - 1 = {vocab_size - 1}")
-    return np.asarray(places[:, None] == np.arange(vocab_size), dtype=np.float64)
+    return np.asarray(rows[:, None] == np.arange(vocab_size), dtype=np.float64)
 
 
 def sentences(text: str) -> Iterator[list[str]]:
@@ -193,18 +195,52 @@ def negative_sampling(
     return true * outside + false @ negative, true * inside, false.transpose(-1, -2) @ inside
 
 
+@dataclass(frozen=True)
+class Setup:
+    """How word vectors are trained.
+
+    Attributes:
+        cbow: Predict a word from the mean of its neighbours, instead of each neighbour from it.
+        d_model: Length of the vectors.
+        window: Largest distance of a neighbour.
+        negatives: Random words that a true pair is weighed against.
+        shared: Draw so many for 256 pairs together and weigh them down to `negatives`, which turns
+            many small products into few large ones; 0 draws `negatives` anew for each pair.
+        epochs: How often the corpus is read.
+        lr: At the start; 0.025 if left out, and 0.1 for CBOW, where a mean spreads its gradient
+            over all its words.
+        threshold: For `keep_probability`.
+
+    Raises:
+        ValueError: If a size is not positive.
+    """
+
+    cbow: bool = False
+    d_model: int = 100
+    window: int = 5
+    negatives: int = 5
+    shared: int = 64
+    epochs: int = 3
+    lr: float | int | None = None
+    threshold: float | int = 1e-3
+
+    def __post_init__(self) -> None:
+        for name in ("d_model", "window", "negatives"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    @property
+    def highest_lr(self) -> float | int:
+        """The learning rate from which it falls."""
+        usual = 0.1 if self.cbow else 0.025
+        return usual if self.lr is None else self.lr
+
+
 def train(
     corpus: Iterable[Sequence[str]],
     counts: dict[str, int],
+    setup: Setup = Setup(),
     *,
-    cbow: bool = False,
-    d_model: int = 100,
-    window: int = 5,
-    negatives: int = 5,
-    shared: int = 64,
-    epochs: int = 3,
-    learning_rate: float | int | None = None,
-    threshold: float | int = 1e-3,
     seed: int = 0,
 ) -> Float[np.ndarray, "vocab d_model"]:
     """Learn a vector for each word, with skip-gram or CBOW and negative sampling.
@@ -216,27 +252,18 @@ def train(
     Args:
         corpus: Sentences of words; words that `counts` lacks are left out.
         counts: The `vocabulary`.
-        cbow: Predict a word from the mean of its neighbours, instead of each neighbour from it.
-        d_model: Length of the vectors.
-        window: Largest distance of a neighbour.
-        negatives: Random words that a true pair is weighed against.
-        shared: Draw so many for 256 pairs together and weigh them down to `negatives`, which turns
-            many small products into few large ones; 0 draws `negatives` anew for each pair.
-        epochs: How often the corpus is read.
-        learning_rate: At the start; 0.025 if left out, and 0.1 for CBOW, where a mean spreads its
-            gradient over all its words.
-        threshold: For `keep_probability`.
+        setup: How.
         seed: Of all randomness.
 
     Returns:
         Vectors in the order of `counts`.
 
     Raises:
-        ValueError: If a size is not positive, no pair of words is left, or the vectors diverge.
+        ValueError: If no pair of words is left, or the vectors diverge.
 
     Examples:
         >>> text = [["a", "b", "a", "b"], ["c", "d", "c", "d"]] * 50
-        >>> vectors = train(text, vocabulary(text), d_model=8, epochs=2, threshold=1)
+        >>> vectors = train(text, vocabulary(text), Setup(d_model=8, epochs=2, threshold=1))
         >>> vectors.shape
         (4, 8)
 
@@ -244,63 +271,105 @@ def train(
         [Mikolov et al. 2013][mikolov2013distributed], sections 2.2 and 2.3; the two models:
         [Mikolov et al. 2013][mikolov2013efficient], section 3.
     """
-    for name, value in (("d_model", d_model), ("window", window), ("negatives", negatives)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-    if learning_rate is None:
-        learning_rate = 0.1 if cbow else 0.025
     generator = torch.Generator().manual_seed(seed)
-    place = {word: index for index, word in enumerate(counts)}
-    known = [[place[word] for word in sentence if word in place] for sentence in corpus]
-    words = torch.tensor([index for sentence in known for index in sentence])
-    lengths = torch.tensor([len(sentence) for sentence in known])
-    sentence = torch.repeat_interleave(torch.arange(len(known)), lengths)
+    token_ids, sentence_ids = _encode(corpus, counts)
     frequency = np.array(list(counts.values()))
-    keep = torch.from_numpy(keep_probability(frequency, threshold))
-    table = torch.from_numpy(noise(frequency).cumsum())
-    inside = (torch.rand(len(counts), d_model, generator=generator) - 0.5) / d_model
-    outside = torch.zeros(len(counts), d_model)
-    for epoch in range(epochs):
-        stays = torch.rand(words.shape, generator=generator, dtype=keep.dtype) < keep[words]
-        left = words[stays]
-        centre, neighbour = context_pairs(left, sentence[stays], window, generator)
-        if not len(centre):
-            raise ValueError("corpus has no two words of the vocabulary beside each other")
-        # One row is one prediction: of a neighbour from its centre, or of a centre from its mean.
-        order = torch.randperm(len(left), generator=generator)[centre].argsort()
-        if cbow:
-            rows, sizes = centre[order].unique_consecutive(return_counts=True)
-            sources, targets = left[neighbour[order]], left[rows]
-        else:
-            order = torch.randperm(len(centre), generator=generator)
-            sources, targets = left[centre[order]], left[neighbour[order]]
-            sizes = torch.ones_like(targets)
-        ends = torch.cat((torch.zeros(1, dtype=torch.int64), sizes.cumsum(0))).tolist()
-        step = CHUNK * max(1, min(CHUNKS, len(counts) // CHUNK))
-        for start in range(0, len(targets), step):
-            end = min(start + step, len(targets))
-            rate = learning_rate * (1 - (epoch + start / len(targets)) / epochs)
-            source, size = sources[ends[start] : ends[end]], sizes[start:end]
-            target = targets[start:end]
-            chunks = len(target) if not shared else len(target) // CHUNK or 1
-            chunks = chunks if len(target) % chunks == 0 else 1
-            negative = draw(table, (chunks, shared or negatives), generator)
-            row = torch.repeat_interleave(size)
-            v = torch.zeros(len(target), d_model).index_add_(0, row, inside[source])
-            v /= size[:, None]
-            gradients = negative_sampling(
-                v.view(chunks, -1, d_model),
-                outside[target].view(chunks, -1, d_model),
-                outside[negative],
-                negatives / (shared or negatives),
-            )
-            to_inside = (gradients[0].view_as(v) / size[:, None])[row]
-            inside.index_add_(0, source, to_inside, alpha=-rate)
-            outside.index_add_(0, target, gradients[1].view_as(v), alpha=-rate)
-            outside.index_add_(0, negative.view(-1), gradients[2].flatten(0, 1), alpha=-rate)
+    keep = torch.from_numpy(keep_probability(frequency, setup.threshold))
+    cumulative = torch.from_numpy(noise(frequency).cumsum())
+    inside = (torch.rand(len(counts), setup.d_model, generator=generator) - 0.5) / setup.d_model
+    outside = torch.zeros(len(counts), setup.d_model)
+    size = CHUNK * max(1, min(CHUNKS, len(counts) // CHUNK))
+    for epoch in range(setup.epochs):
+        random = torch.rand(token_ids.shape, generator=generator, dtype=keep.dtype)
+        kept = random < keep[token_ids]
+        examples = _examples(token_ids[kept], sentence_ids[kept], setup, generator)
+        for done, batch in _batches(examples, size):
+            lr = setup.highest_lr * (1 - (epoch + done) / setup.epochs)
+            chunks = _num_chunks(len(batch.targets), setup)
+            shape = (chunks, setup.shared or setup.negatives)
+            negatives = draw(cumulative, shape, generator)
+            _step(inside, outside, batch, negatives, setup.negatives / shape[1], lr)
     if not inside.isfinite().all():
-        raise ValueError(f"the vectors diverge at learning_rate={learning_rate}: try a smaller one")
+        raise ValueError(f"the vectors diverge at lr={setup.highest_lr}: try a smaller one")
     return inside.numpy()
+
+
+class _Examples(NamedTuple):
+    """Each target is predicted from the mean of its sources, which stand one after the other."""
+
+    sources: Int[Tensor, " sources"]
+    sizes: Int[Tensor, " targets"]
+    targets: Int[Tensor, " targets"]
+
+
+def _encode(
+    corpus: Iterable[Sequence[str]], counts: dict[str, int]
+) -> tuple[Int[Tensor, " words"], Int[Tensor, " words"]]:
+    """The corpus as one row of word indices, and the number of each one's sentence."""
+    index = {word: number for number, word in enumerate(counts)}
+    known = [[index[word] for word in sentence if word in index] for sentence in corpus]
+    lengths = torch.tensor([len(sentence) for sentence in known], dtype=torch.int64)
+    numbers = [number for sentence in known for number in sentence]
+    token_ids = torch.tensor(numbers, dtype=torch.int64)
+    return token_ids, torch.repeat_interleave(torch.arange(len(known)), lengths)
+
+
+def _examples(
+    token_ids: Int[Tensor, " words"],
+    sentence_ids: Int[Tensor, " words"],
+    setup: Setup,
+    generator: torch.Generator,
+) -> _Examples:
+    """Shuffle what an epoch predicts: neighbours from centres, or centres from their neighbours."""
+    centres, neighbours = context_pairs(token_ids, sentence_ids, setup.window, generator)
+    if not len(centres):
+        raise ValueError("corpus has no two words of the vocabulary beside each other")
+    rank = torch.randperm(len(token_ids), generator=generator)  # skip-gram draws it all the same
+    if setup.cbow:
+        order = rank[centres].argsort()  # the pairs of a centre stay together
+        targets, sizes = centres[order].unique_consecutive(return_counts=True)
+        return _Examples(token_ids[neighbours[order]], sizes, token_ids[targets])
+    order = torch.randperm(len(centres), generator=generator)
+    targets = token_ids[neighbours[order]]
+    return _Examples(token_ids[centres[order]], torch.ones_like(targets), targets)
+
+
+def _batches(examples: _Examples, size: int) -> Iterator[tuple[float, _Examples]]:
+    """Cut examples after each `size` targets, and say which share of them comes before a batch."""
+    sizes = examples.sizes.split(size)
+    sources = examples.sources.split([int(each.sum()) for each in sizes])
+    batches = zip(sources, sizes, examples.targets.split(size), strict=True)
+    for number, batch in enumerate(batches):
+        yield number * size / len(examples.targets), _Examples(*batch)
+
+
+def _num_chunks(targets: int, setup: Setup) -> int:
+    """In how many parts of a batch, all of the same length, negatives are drawn anew."""
+    chunks = targets // CHUNK or 1 if setup.shared else targets
+    return chunks if targets % chunks == 0 else 1
+
+
+def _step(
+    inside: Float[Tensor, "vocab d_model"],
+    outside: Float[Tensor, "vocab d_model"],
+    batch: _Examples,
+    negatives: Int[Tensor, "chunks noise"],
+    weight: float,
+    lr: float,
+) -> None:
+    """Change the vectors of the words in a batch, by gradient descent."""
+    sources, sizes, targets = batch
+    means = torch.repeat_interleave(sizes)  # the number of the mean to which each source belongs
+    hidden = torch.zeros(len(targets), inside.shape[1]).index_add_(0, means, inside[sources])
+    hidden /= sizes[:, None]
+    by_chunk = (len(negatives), -1, inside.shape[1])
+    to_hidden, to_targets, to_negatives = negative_sampling(
+        hidden.view(by_chunk), outside[targets].view(by_chunk), outside[negatives], weight
+    )
+    to_sources = (to_hidden.view_as(hidden) / sizes[:, None])[means]
+    inside.index_add_(0, sources, to_sources, alpha=-lr)
+    outside.index_add_(0, targets, to_targets.view_as(hidden), alpha=-lr)
+    outside.index_add_(0, negatives.view(-1), to_negatives.flatten(0, 1), alpha=-lr)
 
 
 def nearest(
@@ -329,7 +398,7 @@ def nearest(
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
     if isinstance(to, str):
-        exclude, to = {*exclude, to}, vectors[_place(words, to)]
+        exclude, to = {*exclude, to}, vectors[_index(words, to)]
     lengths = np.linalg.norm(vectors, axis=1)
     cosines = vectors @ to / np.maximum(lengths * np.linalg.norm(to), 1e-12)
     best = (int(index) for index in np.argsort(-cosines))
@@ -377,12 +446,12 @@ def analogy(
         [Linzen 2016][linzen2016issues].
     """
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    places = [_place(words, word) for word in (a, b, c)]
-    target = unit[places[1]] - unit[places[0]] + unit[places[2]]
+    first, second, third = (unit[_index(words, word)] for word in (a, b, c))
+    target = second - first + third
     return nearest(words, unit, target, count, (a, b, c) if exclude_inputs else ())
 
 
-def _place(words: Sequence[str], word: str) -> int:
+def _index(words: Sequence[str], word: str) -> int:
     try:
         return words.index(word)
     except ValueError:

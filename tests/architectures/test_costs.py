@@ -100,9 +100,10 @@ def test_a_decoders_flops_are_those_that_pytorch_counts(seq: int, kv_heads: int)
     """Every matrix product of transformers' Llama; its scores beyond the mask are computed too."""
     config = LlamaConfig(
         hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
-        num_key_value_heads=kv_heads, head_dim=10, vocab_size=19, attn_implementation="eager",
+        num_key_value_heads=kv_heads, head_dim=10, vocab_size=19,
     )  # fmt: skip
     model, counter = LlamaForCausalLM(config), FlopCounterMode(display=False)
+    model.set_attn_implementation("eager")
     with counter:
         model(torch.zeros(1, seq, dtype=torch.int64), use_cache=False)
     ours = forward_flops(config, seq)
@@ -115,13 +116,15 @@ def test_an_encoders_flops_are_those_that_pytorch_counts(seq: int) -> None:
     """Each token sees all, and there is no product with the vocabulary."""
     config = BertConfig(
         hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
-        vocab_size=19, attn_implementation="eager",
+        vocab_size=19,
     )  # fmt: skip
     model = BertModel(config, add_pooling_layer=False)
+    model.set_attn_implementation("eager")
     counter = FlopCounterMode(display=False)
     with counter:
         model(torch.zeros(1, seq, dtype=torch.int64))
-    assert counter.get_total_flops() == seq * sum(forward_flops(config, seq).values())
+    ours = forward_flops(config, seq)
+    assert counter.get_total_flops() == seq * sum(ours.values())
 
 
 def test_a_mixtures_flops_are_those_of_its_active_experts() -> None:

@@ -200,7 +200,7 @@ def test_parts_of_the_smallest_model_by_hand() -> None:
 
 def test_parts_are_those_of_the_tensors() -> None:
     """Each tensor of a small BERT for pre-training, and of a small T5, is in the part that its name tells."""
-    for config, model_class, names in (
+    cases: list[tuple[Any, Any, tuple[str, ...]]] = [
         (
             transformers.BertConfig(
                 hidden_size=8, num_attention_heads=2, num_hidden_layers=3, intermediate_size=5,
@@ -216,7 +216,8 @@ def test_parts_are_those_of_the_tensors() -> None:
             transformers.T5ForConditionalGeneration,
             ("relative", "norm", "shared", "attention", "dense"),
         ),
-    ):  # fmt: skip
+    ]  # fmt: skip
+    for config, model_class, names in cases:
         found = dict.fromkeys(("other", "norms", "embeddings", "attention", "feed-forward"), 0)
         with torch.device("meta"):
             model = model_class(config)

@@ -15,13 +15,14 @@ from tests.benchmarks.conftest import Compare
 NEW = 48
 
 
-def in_transformers(model: Llama) -> LlamaForCausalLM:
+def in_transformers(model: Llama) -> Any:
     """The same model in their code, with weights of its own in their own layout."""
     c = model.config
     config = LlamaConfig(
         vocab_size=c.vocab_size, hidden_size=c.d_model, intermediate_size=c.d_ff, num_hidden_layers=c.num_layers,
         num_attention_heads=c.num_heads, num_key_value_heads=c.num_kv_heads, max_position_embeddings=c.max_len,
-        rms_norm_eps=c.norm_eps, rope_theta=c.rope_base, tie_word_embeddings=True, eos_token_id=None,
+        rms_norm_eps=c.norm_eps, tie_word_embeddings=True, eos_token_id=None,
+        rope_parameters={"rope_type": "default", "rope_theta": c.rope_base},
     )  # fmt: skip
     theirs = LlamaForCausalLM(config).eval()
     weights = {renamed(k, "model.layers", _HF_NAMES): w for k, w in model.state_dict().items()}
@@ -57,7 +58,8 @@ def test_greedy_generation(
 
     def transformers() -> list[int]:
         with torch.inference_mode():
-            return theirs.generate(ids, **how)[0, len(prompt) :].tolist()  # type: ignore[no-any-return]
+            tokens: list[int] = theirs.generate(ids, **how)[0, len(prompt) :].tolist()
+            return tokens
 
     assert ours() == transformers()
     compare(ours, transformers)

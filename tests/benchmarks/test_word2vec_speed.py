@@ -6,7 +6,7 @@ import pytest
 from gensim.models import Word2Vec
 
 from llmbook.datasets import sotu
-from llmbook.word2vec import sentences, train, vocabulary
+from llmbook.word2vec import Setup, sentences, train, vocabulary
 from tests.benchmarks.conftest import Compare
 
 
@@ -24,6 +24,6 @@ def test_skip_gram(compare: Compare, shared: int) -> None:
     theirs.build_vocab(corpus())
     total = theirs.corpus_count
     compare(
-        lambda: train(corpus(), counts, shared=shared, epochs=1),
+        lambda: train(corpus(), counts, Setup(shared=shared, epochs=1)),
         lambda: theirs.train(corpus(), total_examples=total, epochs=1),
     )

@@ -1,5 +1,6 @@
 """`llmbook.experiments.acceptability`: what a small BERT reads and judges is what it should be."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -7,12 +8,12 @@ import torch
 
 from llmbook.experiments.acceptability import (
     CLS,
-    LABELLED,
     MAX_LEN,
     PAD,
     SEP,
     VOCABULARY,
     Judge,
+    Setup,
     draw_pairs,
     encode,
     examine,
@@ -24,14 +25,16 @@ from llmbook.experiments.acceptability import (
     pairs_of,
     pretrain,
     pretraining_loss,
+    run,
     stories,
 )
 from llmbook.experiments.results import recorded
 from llmbook.experiments.skills import new_model as new_gpt
 from llmbook.experiments.stories import token_ids
+from llmbook.training import Recipe
 
 
-def text(ids: list[int]) -> str:
+def text(ids: Sequence[int]) -> str:
     """The words of token ids."""
     return " ".join(VOCABULARY[i] for i in ids)
 
@@ -65,7 +68,7 @@ def test_a_batch_hides_words_and_never_marks() -> None:
     """Labels stand where words stood; [CLS], [SEP] and padding are as they were."""
     pairs = pairs_of(50, seed=2)
     generator = torch.Generator().manual_seed(0)
-    corrupted, segments, labels, follows = draw_pairs(pairs, generator)
+    corrupted, segments, labels, follows = draw_pairs(pairs, 64, generator)
     assert len(corrupted) == len(follows) == 64
     marks = (corrupted == PAD) | (corrupted == CLS) | (corrupted == SEP)
     assert (labels[marks] == -100).all()
@@ -75,7 +78,7 @@ def test_a_batch_hides_words_and_never_marks() -> None:
 
 def test_the_loss_of_a_fresh_model_is_that_of_guessing() -> None:
     """The logarithms of the vocabulary and of two."""
-    batch = draw_pairs(pairs_of(50, seed=2), torch.Generator().manual_seed(0))
+    batch = draw_pairs(pairs_of(50, seed=2), 64, torch.Generator().manual_seed(0))
     expected = torch.tensor([float(len(VOCABULARY)), 2.0]).log().sum()
     with torch.no_grad():
         assert abs(pretraining_loss(new_model(0), batch) - expected) < 0.1
@@ -98,7 +101,7 @@ def test_a_judge_takes_its_own_copy() -> None:
     before = {name: weight.clone() for name, weight in bert.state_dict().items()}
     judge = Judge(bert)
     assert judge.bert is not bert
-    share = fine_tune(bert, 8, 0, steps=2)
+    share = fine_tune(bert, 8, 0, Recipe(steps=2, lr=5e-4, warmup=2))
     assert 0.3 < share < 0.7
     assert all(torch.equal(weight, before[name]) for name, weight in bert.state_dict().items())
 
@@ -136,16 +139,48 @@ def test_packed_sentences_do_not_see_their_padding() -> None:
 
 def test_pretraining_can_be_repeated() -> None:
     """The same weights after three steps."""
-    first, again = pretrain(0, until=3, count=200), pretrain(0, until=3, count=200)
+    setup = Setup(stories=200, examined=100)
+    first, again = (pretrain(0, until=3, setup=setup) for _ in range(2))
     for ours, theirs in zip(first.parameters(), again.parameters(), strict=True):
         assert torch.equal(ours, theirs)
-    assert examine(first)["next_accuracy"] == pytest.approx(0.5, abs=0.1)
+    assert examine(first, setup)["next_accuracy"] == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_examining_leaves_the_mode_as_it_was(training: bool) -> None:
+    """And is done without dropout, whatever it was."""
+    model = new_model(0).train(training)
+    model.dropout.p = 0.5
+    setup = Setup(examined=4)
+    assert examine(model, setup) == examine(model, setup)
+    hidden = "the [MASK] near the cat behind the red box is wet ."
+    assert number_of(model, hidden) == number_of(model, hidden)
+    assert {module.training for module in model.modules()} == {training}
+
+
+def test_a_run_has_the_form_of_the_record() -> None:
+    """With everything in small: a row for each number of judgements, and the same names."""
+    tiny = Recipe(steps=1)
+    setup = Setup(
+        stories=4,
+        examined=4,
+        pretraining=tiny,
+        labelled=(2, 4),
+        tuning=tiny,
+        scratch=(tiny, tiny),
+        tested=20,
+    )
+    found, then = run(0, setup), recorded("acceptability")[0]
+    assert then.keys() == {"seed", *found}
+    assert then["pretraining"].keys() == found["pretraining"].keys()
+    assert [row["labelled"] for row in found["judgements"]] == [2, 4]
+    assert all(row.keys() == then["judgements"][0].keys() for row in found["judgements"])
 
 
 def test_the_record_is_whole() -> None:
     """Every number of labelled sentences for every seed, and shares that are shares."""
-    for run in recorded("acceptability"):
-        assert [row["labelled"] for row in run["judgements"]] == [*LABELLED]
+    for then in recorded("acceptability"):
+        assert [row["labelled"] for row in then["judgements"]] == [*Setup().labelled]
         assert all(
-            0 <= row[how] <= 1 for row in run["judgements"] for how in ("pretrained", "scratch")
+            0 <= row[how] <= 1 for row in then["judgements"] for how in ("pretrained", "scratch")
         )

@@ -1,5 +1,7 @@
 """`llmbook.experiments.copying`: what the task is, that no model can cheat, and that both can learn it."""
 
+from typing import Literal
+
 import pytest
 import torch
 
@@ -7,10 +9,14 @@ from llmbook.experiments.copying import (
     SYMBOLS,
     CopyLSTM,
     CopyTransformer,
+    Setup,
     copy_accuracy,
     copy_batch,
     copy_logits,
 )
+
+Kind = Literal["transformer", "lstm"]
+KINDS: tuple[Kind, Kind] = ("transformer", "lstm")
 
 
 def generator() -> torch.Generator:
@@ -66,11 +72,12 @@ def test_texts_of_a_batch_do_not_meet(kind: str) -> None:
 def test_the_lstm_starts_with_open_forget_gates() -> None:
     """Bias 1 in the second of torch's four blocks of gates, 0 elsewhere."""
     lstm = CopyLSTM(d_hidden=3).lstm
-    assert (lstm.bias_ih_l0 + lstm.bias_hh_l0).tolist() == [0] * 3 + [1] * 3 + [0] * 6
+    bias = lstm.get_parameter("bias_ih_l0") + lstm.get_parameter("bias_hh_l0")
+    assert bias.tolist() == [0] * 3 + [1] * 3 + [0] * 6
 
 
 @pytest.mark.parametrize("kind", ["lstm", "transformer"])
-def test_a_seed_decides_the_result(kind: str) -> None:
+def test_a_seed_decides_the_result(kind: Kind) -> None:
     """To the last digit, whatever was drawn before, and torch's own random state is left alone."""
     first = copy_accuracy(kind, length=3, steps=3, seed=1)
     torch.rand(5)
@@ -78,10 +85,12 @@ def test_a_seed_decides_the_result(kind: str) -> None:
     assert copy_accuracy(kind, length=3, steps=3, seed=1) == first
     assert torch.equal(torch.get_rng_state(), state)
     assert copy_accuracy(kind, length=3, steps=3, seed=2)["symbols"] != first["symbols"]
+    few = copy_accuracy(kind, length=3, steps=3, seed=1, setup=Setup(batch=4, tested=5))
+    assert (few["symbols"] * 15) % 1 == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize(("kind", "parameters"), [("lstm", 85_584), ("transformer", 103_376)])
-def test_untrained_models_guess(kind: str, parameters: int) -> None:
+def test_untrained_models_guess(kind: Kind, parameters: int) -> None:
     """About one symbol of sixteen, and no string; the two are about as large."""
     result = copy_accuracy(kind, length=8, steps=0, seed=0)
     assert abs(result["symbols"] - 1 / SYMBOLS) < 0.03
@@ -91,7 +100,7 @@ def test_untrained_models_guess(kind: str, parameters: int) -> None:
 
 def test_both_learn_and_the_lstm_more_slowly() -> None:
     """The chapter's experiment in small, with as many steps for both."""
-    fast, slow = (copy_accuracy(kind, 8, steps=100, seed=0) for kind in ("transformer", "lstm"))
+    fast, slow = (copy_accuracy(kind, 8, steps=100, seed=0) for kind in KINDS)
     assert fast["strings"] > 0.99
     assert 2 / SYMBOLS < slow["symbols"] < 0.75
     assert slow["strings"] < 0.1

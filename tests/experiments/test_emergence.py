@@ -1,6 +1,7 @@
 """`llmbook.experiments.emergence`: sums that are right, measured in two ways."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,8 +15,10 @@ from llmbook.experiments.emergence import (
     DIGITS,
     EQUALS,
     PLUS,
+    Setup,
     adder,
     answer_loss,
+    by_size,
     digits,
     learn,
     measure,
@@ -85,6 +88,7 @@ def test_exact_match_is_that_of_greedy_writing() -> None:
     model, _ = adder(16, 0).eval(), None
     ids = sums(64, torch.Generator().manual_seed(1))
     ids[:32, -ANSWER:] = 0  # so that an untrained model may be right sometimes
+    assert model.norm is not None
     with torch.no_grad():
         model.embedding.weight[0] += 0.05 * model.norm.weight  # and says 0 more often
     written = ids[:, :-ANSWER]
@@ -92,6 +96,16 @@ def test_exact_match_is_that_of_greedy_writing() -> None:
         written = torch.cat((written, model(written)[:, -1:].argmax(-1)), 1)
     exact = (written == ids).all(1).double().mean().item()
     assert measure(model, ids)["exact"] == exact
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_measuring_leaves_the_mode_as_it_was(training: bool) -> None:
+    """And is done without dropout, whatever it was."""
+    model = adder(16, 0).train(training)
+    model.dropout.p = 0.5
+    ids = sums(8, torch.Generator().manual_seed(2))
+    assert measure(model, ids) == measure(model, ids)
+    assert {module.training for module in model.modules()} == {training}
 
 
 def test_the_loss_is_of_the_answer_alone() -> None:
@@ -105,8 +119,19 @@ def test_the_loss_is_of_the_answer_alone() -> None:
 
 def test_a_run_can_be_repeated_and_cut_short() -> None:
     """The first steps do not depend on where it stops."""
-    once = learn(0, 8, checks=(3,), until=3)
-    assert once == learn(0, 8, checks=(3,), until=5)
+    setup = Setup(d_model=8, checks=(3,))
+    once = learn(0, until=3, setup=setup)
+    assert once == learn(0, until=5, setup=setup)
+
+
+def test_sizes_are_told_apart_by_width_alone() -> None:
+    """Each is measured once, at the end of the same few steps."""
+    setup = Setup(steps=3, batch=4, tested=20, checks=(3,))
+    rows = by_size(0, (8, 16), setup)["sizes"]
+    assert [(row["d_model"], row["step"]) for row in rows] == [(8, 3), (16, 3)]
+    (last,) = learn(0, setup=replace(setup, d_model=16))["curve"]
+    parameters = sum(p.numel() for p in adder(16, 0).parameters())
+    assert rows[1] == {"d_model": 16, "parameters": parameters, **last}
 
 
 def test_the_records_are_whole() -> None:

@@ -11,22 +11,27 @@ from torch import Tensor, nn
 
 from llmbook.datasets import DATA, Address
 from llmbook.experiments import ladder
-from llmbook.experiments.ladder import RATES, VARIANTS, Corpus, Part, Variant, flops
+from llmbook.experiments.ladder import (
+    RATES,
+    VARIANTS,
+    Setup,
+    Variant,
+    begin,
+    climb,
+    config,
+    count,
+    fit,
+    flops,
+    measure,
+    read,
+    steps_for,
+)
 from llmbook.gpt import GPT
 from llmbook.ngrams import KneserNey
 
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> Corpus:
-    """A text of few tokens in place of the addresses, and few steps."""
-    rng = np.random.default_rng(0)
-    parts = [Part(rng.zipf(1.5, size).clip(max=30) - 1, 3 * size) for size in (900, 200, 300)]
-    corpus = Corpus(*parts, vocab_size=30)
-    for name, value in {"STEPS": 6, "WARMUP": 1, "VOCAB": 30, "BATCH": 2, "CONTEXT": 8}.items():
-        monkeypatch.setattr(ladder, name, value)
-    monkeypatch.setattr(ladder, "STRIDE", 4)
-    monkeypatch.setattr(ladder, "read", lambda: corpus)
-    return corpus
+SMALL = Setup(
+    since=2016, vocab_size=600, context=16, stride=8, batch=2, steps=6, warmup=1, checked=3
+)  # fmt: skip
 
 
 def recorded(name: str) -> dict[str, Any]:
@@ -39,7 +44,7 @@ def test_the_parts_are_every_tenth_and_the_rest(monkeypatch: pytest.MonkeyPatch)
     """No address is in two; each stands behind an end of text, which has no bytes."""
     addresses = [Address(1900 + i, "", "", f"naïve {i:02}" * 9) for i in range(20)]
     monkeypatch.setattr(ladder, "sotu", lambda since: addresses)
-    corpus = ladder.read.__wrapped__(1900, 300)
+    corpus = read.__wrapped__(1900, 300)
     texts = {}
     for name, size in {"learned": 16, "validation": 2, "test": 2}.items():
         part = getattr(corpus, name)
@@ -50,6 +55,12 @@ def test_the_parts_are_every_tenth_and_the_rest(monkeypatch: pytest.MonkeyPatch)
     assert corpus.vocab_size == 300
     assert texts["learned"].max() < 300
     assert not np.array_equal(texts["validation"], texts["test"])
+
+
+def test_too_few_addresses_are_named() -> None:
+    """Of which there would be none to test on."""
+    with pytest.raises(ValueError, match="since must leave at least 6 addresses, got 3 since 2019"):
+        read(2019, 300)
 
 
 class Bigrams(nn.Module):
@@ -65,48 +76,49 @@ class Bigrams(nn.Module):
         return self.logits[token_ids]
 
 
-def test_counting_and_networks_are_judged_on_the_same_tokens(small: Corpus) -> None:
+def test_counting_and_networks_are_judged_on_the_same_tokens() -> None:
     """The same probabilities give the same bits, by either way."""
-    counted = KneserNey(small.learned.token_ids, 30, 2)
-    bits = ladder.count()
-    assert ladder.measure(Bigrams(counted), small.test) == pytest.approx(bits["bigram"], rel=1e-12)
-    unigram = KneserNey(small.learned.token_ids, 30, 1).distribution(np.array([], dtype=int))
-    by_hand = -np.log2(unigram[small.test.token_ids[1:]]).sum() / small.test.num_bytes
+    corpus = read(SMALL.since, SMALL.vocab_size)
+    counted = KneserNey(corpus.learned.token_ids, 600, 2)
+    bits = count(SMALL)
+    assert measure(Bigrams(counted), corpus.test, SMALL) == pytest.approx(bits["bigram"], rel=1e-12)
+    unigram = KneserNey(corpus.learned.token_ids, 600, 1).distribution(np.array([], dtype=int))
+    by_hand = -np.log2(unigram[corpus.test.token_ids[1:]]).sum() / corpus.test.num_bytes
     assert bits["unigram"] == pytest.approx(by_hand, rel=1e-12)
 
 
-def test_the_first_steps_are_those_of_the_whole(
-    small: Corpus, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_first_steps_are_those_of_the_whole() -> None:
     """Bit by bit, of one seed; another begins elsewhere."""
-    monkeypatch.setattr(ladder, "CHECKED", 3)
-    _, whole = ladder.fit(VARIANTS["Muon"], 0)
+    _, whole = fit(VARIANTS["Muon"], 0, setup=SMALL)
     assert len(whole) == 6
-    assert ladder.begin("Muon", 0) == whole[:3]
-    assert ladder.begin("Muon", 1)[0] != whole[0]
-    assert ladder.begin("AdamW", 0)[0] == whole[0]
-    assert ladder.begin("AdamW", 0)[2] != whole[2]
+    assert begin("Muon", 0, SMALL) == whole[:3]
+    assert begin("Muon", 1, SMALL)[0] != whole[0]
+    adamw = begin("AdamW", 0, SMALL)
+    assert adamw[0] == whole[0]
+    assert adamw[2] != whole[2]
 
 
 def test_sizes_are_compared_at_the_same_cost() -> None:
     """To half a step; the rule counts the parameters that there are."""
-    usual = flops(Variant().config, ladder.STEPS)
+    usual = flops(config(Variant()), Setup().steps)
     for variant in (VARIANTS["small"], VARIANTS["large"]):
-        spent = flops(variant.config, variant.steps)
-        assert abs(spent - usual) <= flops(variant.config, 1) / 2 + 1
-        parameters = sum(p.numel() for p in GPT(variant.config).parameters())
-        assert flops(variant.config, 7) == 6 * parameters * 7
+        sizes = config(variant)
+        assert abs(flops(sizes, steps_for(variant)) - usual) <= flops(sizes, 1) / 2 + 1
+        parameters = sum(p.numel() for p in GPT(sizes).parameters())
+        assert flops(sizes, 7) == 6 * parameters * 7
 
 
-def test_a_run_has_the_form_of_the_record(small: Corpus) -> None:
+def test_a_run_has_the_form_of_the_record() -> None:
     """All variants, with all that is said of them."""
-    run = ladder.climb(0)
+    run = climb(0, SMALL)
     for run_recorded in recorded("ladder")["runs"]:
         assert run_recorded.keys() - {"seed"} == run.keys() == VARIANTS.keys()
         for name, values in run.items():
             assert run_recorded[name].keys() == values.keys()
-    assert len(run["Muon"]["first"]) == 6
-    assert run["Muon"]["losses"] == []
+    muon: dict[str, Any] = run["Muon"]
+    assert len(muon["first"]) == 3
+    assert muon["losses"] == []
+    assert muon["steps"] == 6
 
 
 def test_the_record_is_whole() -> None:
@@ -116,10 +128,10 @@ def test_the_record_is_whole() -> None:
     for run in runs:
         for name, variant in VARIANTS.items():
             values = run[name]
-            parameters = sum(p.numel() for p in GPT(variant.config).parameters())
-            assert (values["parameters"], values["steps"]) == (parameters, variant.steps)
-            assert len(values["first"]) == ladder.CHECKED
-            assert len(values["losses"]) == variant.steps // 50
+            parameters = sum(p.numel() for p in GPT(config(variant)).parameters())
+            assert (values["parameters"], values["steps"]) == (parameters, steps_for(variant))
+            assert len(values["first"]) == Setup().checked
+            assert len(values["losses"]) == steps_for(variant) // 50
             numbers = [values["test"], *values["first"], *values["losses"]]
             assert all(math.isfinite(number) and number > 0 for number in numbers)
             early = sum(values["first"][:50]) / 50

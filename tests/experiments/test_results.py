@@ -43,7 +43,7 @@ def test_every_experiment_has_its_record(name: str) -> None:
 
 def test_every_record_has_its_experiment() -> None:
     """None is left of an experiment that is gone."""
-    assert {file.name for file in RESULTS.iterdir()} == set(EXPERIMENTS)
+    assert {file.name for file in RESULTS.iterdir()} == {f"{name}.json" for name in EXPERIMENTS}
 
 
 def double(seed: int) -> dict[str, int]:
@@ -56,9 +56,9 @@ def test_the_command_writes_what_is_read(
 ) -> None:
     """Each seed's result, in order, and the file's name on the screen."""
     monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
-    monkeypatch.setitem(EXPERIMENTS, "double.json", Experiment(f"{__name__}:double", (3, 5)))
+    monkeypatch.setitem(EXPERIMENTS, "double", Experiment(f"{__name__}:double", (3, 5)))
     threads = torch.get_num_threads()
-    with pytest.raises(ValueError, match=r"python -m llmbook\.results double"):
+    with pytest.raises(ValueError, match=r"python -m llmbook\.experiments\.results double"):
         recorded("double")
     main(["double"])
     torch.set_num_threads(threads)

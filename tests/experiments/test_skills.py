@@ -1,6 +1,7 @@
 """`llmbook.experiments.skills`: what counting and a GPT learn from stories."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llmbook.experiments.results import recorded
-from llmbook.experiments.skills import CHECKS, examine, examine_counts, learn, new_model
+from llmbook.experiments.skills import (
+    Setup,
+    examine,
+    examine_counts,
+    learn,
+    new_model,
+    told,
+    unseen,
+)
 from llmbook.experiments.stories import SKILLS, VOCABULARY, draw_stories, entropy
 from llmbook.ngrams import KneserNey
 
@@ -38,6 +47,16 @@ def test_examine_gives_an_oracle_all_and_a_fresh_model_chance() -> None:
     assert all(fresh[skill] < 0.8 for skill in SKILLS)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_examining_leaves_the_mode_as_it_was(training: bool) -> None:
+    """And is done without dropout, whatever it was."""
+    model = new_model(0).train(training)
+    model.dropout.p = 0.5
+    ids = draw_stories(10, seed=5)
+    assert examine(model, ids) == examine(model, ids)
+    assert {module.training for module in model.modules()} == {training}
+
+
 def test_a_five_gram_knows_the_mood_but_not_what_lies_further_back() -> None:
     """The film is four words before the verb that it decides; everything else is out of sight."""
     told = draw_stories(3_000, seed=6).flatten().numpy()
@@ -63,16 +82,30 @@ def test_the_loss_of_counts_is_that_of_each_word_given_those_before() -> None:
 
 def test_a_run_can_be_repeated_and_cut_short() -> None:
     """The first steps do not depend on where it stops."""
-    _, once = learn(0, checks=(4,), until=4)
-    _, again = learn(0, checks=(4, 6), until=6)
-    assert once[0] == again[0]
+    setup = Setup(told=200, unseen=50, checks=(4, 6))
+    _, once = learn(0, until=4, setup=setup)
+    _, again = learn(0, until=6, setup=setup)
+    assert [point["step"] for point in again] == [4, 6]
+    assert once == again[:1]
+    _, other = learn(0, until=4, setup=replace(setup, batch=8))
+    assert other != once
+
+
+def test_what_is_told_and_what_is_asked_are_others() -> None:
+    """As many as the settings say, of two seeds."""
+    setup = Setup(told=60, unseen=40)
+    assert len(told(setup)) == 60
+    assert len(unseen(setup)) == 40
+    assert not {tuple(row) for row in told(setup).tolist()} & {
+        tuple(row) for row in unseen(setup).tolist()
+    }
 
 
 def test_the_record_is_whole() -> None:
     """Every seed with both optimisers, examined at every check, and better than no model can be."""
     for run in recorded("stories"):
         for how in ("muon", "adamw"):
-            assert [point["step"] for point in run[how]] == [*CHECKS]
+            assert [point["step"] for point in run[how]] == [*Setup().checks]
             assert min(point["loss"] for point in run[how]) > entropy() - 0.01
             assert all(0 <= point[skill] <= 1 for point in run[how] for skill in SKILLS)
 

@@ -17,10 +17,10 @@ from llmbook.experiments.text_to_text import (
     IDS,
     READ,
     TASKS,
-    TESTED,
     UNSEEN,
     WORDS,
     WRITTEN,
+    Setup,
     answers,
     draw_items,
     encode,
@@ -90,8 +90,9 @@ def test_items_are_what_they_say() -> None:
 def test_nothing_of_the_test_is_trained_on(seed: int) -> None:
     """Not under another prefix either; and the adjectives of the last part occur nowhere."""
     tests, pool, unseen = make_items(seed)
-    assert {task: len(items) for task, items in tests.items()} == dict.fromkeys(TASKS, TESTED)
+    assert {task: len(items) for task, items in tests.items()} == dict.fromkeys(TASKS, 300)
     trained = {text.partition(" : ")[2] for text, _ in pool}
+    assert len(pool) == 24_000
     assert not trained & {text for items in tests.values() for text in items}
     assert not trained & {text.partition(" : ")[2] or text for text in EXAMPLES}
     words = {word for text, _ in pool for word in text.split()}
@@ -116,10 +117,10 @@ def test_an_oracle_has_everything_right() -> None:
     """And different answers to the same text under the two prefixes."""
     oracle, (tests, _, _) = Oracle(), make_items(0)
     for task, items in tests.items():
-        assert book._right(oracle, task, items) == TESTED
+        assert book._right(oracle, task, items) == 300
     found = book._prefixes(oracle, list(tests["reverse"]))
     same = sum(text[::-1] == " ".join(sorted(text.split())) for text in tests["reverse"])
-    asked = TESTED - same
+    asked = 300 - same
     assert found == {"asked": asked, "both": asked, "same": 0, "reverse": asked, "sort": 0}
     assert answers(oracle, ["sort : c a b", "c a b"]) == ["a b c", "b a c"]
 
@@ -155,13 +156,11 @@ def test_padding_of_outputs_does_not_count() -> None:
     torch.testing.assert_close(label_loss(model, (source, target)), -picked[target != 0].mean())
 
 
-def test_a_short_training_is_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_training_is_the_same_again() -> None:
     """Same seed, same numbers; the random state outside is left alone."""
-    monkeypatch.setattr(book, "POOL", 600)
-    monkeypatch.setattr(book, "TESTED", 20)
     state = torch.get_rng_state()
     first, again, other, adamw = (
-        train_t5(seed, steps=6, muon_lr=muon) for seed, muon in ((0, 0.03), (0, 0.03), (1, 0.03), (0, None))
+        train_t5(seed, Setup(pool=600, tested=20, steps=6, muon_lr=muon)) for seed, muon in ((0, 0.03), (0, 0.03), (1, 0.03), (0, None))
     )  # fmt: skip
     assert torch.equal(torch.get_rng_state(), state)
     assert first == again
@@ -181,8 +180,8 @@ def test_the_record_is_of_these_items() -> None:
         for task, items in tests.items():
             assert run["rule"][task] == sum(book._rule(*pair) for pair in items.items())
             assert run["chance"][task] == pytest.approx(sum(map(book._chance, items.values())))
-            assert run["right"][task] == run["curve"][task][-1] <= run["asked"] == TESTED
-        assert run["curve"]["step"][-1] == run["adamw"]["step"][-1] == book.STEPS
+            assert run["right"][task] == run["curve"][task][-1] <= run["asked"] == Setup().tested
+        assert run["curve"]["step"][-1] == run["adamw"]["step"][-1] == Setup().steps
 
 
 @pytest.mark.plain
@@ -192,7 +191,7 @@ def test_the_record_is_of_these_items() -> None:
         (lambda: item("add", random.Random(0)), "task must be one of reverse, sort, sentiment, got 'add'"),
         (lambda: encode(["a b c"], 3), "texts must have at most 2 known words, got 'a b c'"),
         (lambda: encode(["hamburger"], 3), "got 'hamburger'"),
-        (lambda: train_t5(0, steps=0), "steps must be positive, got 0"),
+        (lambda: train_t5(0, Setup(pool=6, tested=2, steps=0)), "steps must be positive, got 0"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_named(call: Any, message: str) -> None:

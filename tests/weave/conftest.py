@@ -121,8 +121,11 @@ class TinyBook:
         return woven[name].markdown
 
 
+MakeBook = Callable[..., TinyBook]
+
+
 @pytest.fixture
-def make_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TinyBook]:
+def make_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeBook:
     """Makes a book whose package can be imported here and in the chapters' kernels."""
     count = iter(range(100))
 

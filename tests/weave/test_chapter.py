@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbook.weave.blocks import reading_minutes
-from llmbook.weave.chapter import WeaveError, parse_options, read_chapter
+from llmbook.weave.chapter import Chapter, WeaveError, parse_options, read_chapter
 
 DOCS = Path(__file__).parents[2] / "docs"
 PARTS = ("evolution", "transformer", "models", "challenges")
 CHAPTERS = sorted(page for part in PARTS for page in (DOCS / part).glob("*.md"))
 
 
-def read(tmp_path: Path, text: str):
+def read(tmp_path: Path, text: str) -> Chapter:
     path = tmp_path / "a.md"
     path.write_text(text, encoding="utf-8")
     return read_chapter(path, frozenset({"correction"}))

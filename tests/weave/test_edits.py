@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from llmbook.weave.labs import read_lab
+from llmbook.weave.lab_pages import read_lab
 
 from llmbook.weave import engine
 from llmbook.weave.blocks import Blocks

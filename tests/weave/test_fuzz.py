@@ -111,8 +111,9 @@ def mutated(draw: Callable[..., Any], paths: list[Path]) -> bytes:
         else:
             lines[at : at + 3] = ["    " + line for line in lines[at : at + 3]]
     content = draw(st.sampled_from(["\n", "\n", "\r\n", "\r"])).join(lines)
-    encoded = content.encode("utf-8", "replace")
-    return draw(st.sampled_from([b"", b"", b"\xef\xbb\xbf"])) + encoded
+    mark: bytes = draw(st.sampled_from([b"", b"", b"\xef\xbb\xbf"]))
+    encoded: bytes = content.encode("utf-8", "replace")
+    return mark + encoded
 
 
 BLOCKS = Blocks(DOCS)

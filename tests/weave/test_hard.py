@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from llmbook.weave import engine, store
 from llmbook.weave.__main__ import main
+from tests.weave.conftest import MakeBook
 from tests.weave.test_killed import wait_until
 
-MakeBook = Callable[..., Any]
 GOOD = "# Good\n\n```python\n6 * 7\n```\n"
 DEADLY = {
     "sleeps": ("import time\ntime.sleep(60)", 3, "ran over 4 s: let it do less"),

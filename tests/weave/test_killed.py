@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-MakeBook = Callable[..., Any]
+from tests.weave.conftest import MakeBook
+
 LONG = os.environ.get("LLMBOOK_LONG") == "1"
 
 

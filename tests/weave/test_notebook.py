@@ -20,7 +20,8 @@ line_chart({"a": ([0, 1], [0, 1])}, title="A", x_label="x")
 
 def html(text: str) -> str:
     """What Jupyter makes of it: CommonMark with HTML let through."""
-    return MarkdownIt("commonmark").render(text)
+    rendered: str = MarkdownIt("commonmark").render(text)
+    return rendered
 
 
 def test_boxes_are_quotations_and_folded_ones_can_be_unfolded() -> None:

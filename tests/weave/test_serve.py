@@ -7,15 +7,15 @@ import signal
 import socket
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import psutil
 import pytest
 
+from tests.weave.conftest import MakeBook
 from tests.weave.test_killed import LONG, wait_until
 
-MakeBook = Callable[..., Any]
 PAGE = "# Home\n\nEdit {0}.\n\n```python\nfrom {package}.m import f\nf({1})\n```\n"
 MODULE = "def f(x):\n    return f'cell {{x}} module {0}'\n"
 

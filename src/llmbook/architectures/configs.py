@@ -25,7 +25,9 @@ HF_KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
 class HFConfig(Protocol):
     """A configuration of transformers."""
 
-    model_type: str
+    @property
+    def model_type(self) -> str:
+        """The name of the kind of model."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ The judgement is whether the verb has the right number, in sentences whose last 
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,18 +19,44 @@ from torch import Tensor, nn
 from llmbook.bert import Bert, BertConfig
 from llmbook.experiments.stories import ANIMALS, ASIDE, COLOURS, STATES, WORDS, draw_story
 from llmbook.objectives import mask_tokens, next_sentence_pairs
-from llmbook.training import Recipe, train
+from llmbook.training import Recipe, evaluating, train
 
 SPECIAL = ("[PAD]", "[CLS]", "[SEP]", "[MASK]")
 VOCABULARY = [*SPECIAL, *WORDS]
 PAD, CLS, SEP, MASK = range(len(SPECIAL))
 MAX_LEN = 27  # the longest pair: [CLS], twelve words, [SEP], twelve, [SEP]
-BATCH, PRETRAINING_STEPS, TUNING_STEPS = 64, 800, 150
-LABELLED = (8, 16, 32, 64, 128)
 _ID = {word: i for i, word in enumerate(VOCABULARY)}
-_END = _ID["."]
 
 Sentence = Sequence[int]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The settings of the experiment; the defaults are those of the record.
+
+    Attributes:
+        stories: How many are read in pre-training.
+        batch: Pairs of sentences in a step of it.
+        pretraining: How it goes.
+        examined: Other stories, on which it is examined what was learned.
+        labelled: Numbers of judged sentences to learn from, one after the other.
+        tuning: How a pre-trained model learns from them.
+        scratch: How models learn from them that know nothing, of which the best one counts.
+        tested: Other sentences, on which all are tested.
+    """
+
+    stories: int = 20_000
+    batch: int = 64
+    pretraining: Recipe = Recipe(steps=800, muon_lr=0.02, warmup=25)
+    examined: int = 500
+    labelled: tuple[int, ...] = (8, 16, 32, 64, 128)
+    tuning: Recipe = Recipe(steps=150, lr=5e-4, warmup=15)
+    scratch: tuple[Recipe, ...] = (
+        Recipe(steps=150, lr=1e-3, warmup=15),
+        Recipe(steps=150, lr=3e-3, warmup=15),
+        Recipe(steps=150, lr=3e-3, muon_lr=0.02, warmup=15),
+    )
+    tested: int = 400
 
 
 def encode(text: str) -> Sentence:
@@ -87,11 +114,11 @@ def new_model(seed: int) -> Bert:
 
 
 def draw_pairs(
-    pairs: tuple[Tensor, Tensor, Tensor], generator: torch.Generator
+    pairs: tuple[Tensor, Tensor, Tensor], batch: int, generator: torch.Generator
 ) -> tuple[Tensor, ...]:
-    """Take 64 pairs and hide some of their words."""
+    """Take some of the pairs and hide some of their words."""
     ids, segments, follows = pairs
-    rows = torch.randint(len(ids), (BATCH,), generator=generator)
+    rows = torch.randint(len(ids), (batch,), generator=generator)
     corrupted, labels = mask_tokens(
         ids[rows], MASK, len(VOCABULARY), generator=generator, special_ids=(PAD, CLS, SEP)
     )
@@ -115,19 +142,19 @@ def pairs_of(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     return *packed(pairs), labels
 
 
-def pretrain(seed: int, until: int | None = None, count: int = 20_000) -> Bert:
+def pretrain(seed: int, *, until: int | None = None, setup: Setup = Setup()) -> Bert:
     """Train a BERT on both objectives.
 
     Args:
         seed: Of the weights, the order of the pairs and what is hidden of them.
-        until: Stop after this step, of 800.
-        count: Stories to read.
+        until: Stop after this step.
+        setup: All other settings.
     """
     model = new_model(seed)
     train(
         model,
-        partial(draw_pairs, pairs_of(count, seed=1)),
-        Recipe(steps=PRETRAINING_STEPS, muon_lr=0.02, warmup=25),
+        partial(draw_pairs, pairs_of(setup.stories, seed=1), setup.batch),
+        setup.pretraining,
         generator=torch.Generator().manual_seed(seed),
         loss=pretraining_loss,
         until=until,
@@ -136,23 +163,22 @@ def pretrain(seed: int, until: int | None = None, count: int = 20_000) -> Bert:
 
 
 @torch.no_grad()
-def examine(model: Bert) -> dict[str, float]:
+def examine(model: Bert, setup: Setup = Setup()) -> dict[str, float]:
     """Both objectives on other stories.
 
     Returns:
         "masked_loss" in nats and "masked_accuracy" of hidden words, and "next_accuracy": how often
         it is right whether the second sentence follows.
     """
-    model.eval()
-    pairs = pairs_of(500, seed=2)
+    ids, segments, follows = pairs_of(setup.examined, seed=2)
     generator = torch.Generator().manual_seed(3)
-    ids, segments, follows = pairs
     corrupted, labels = mask_tokens(
         ids, MASK, len(VOCABULARY), generator=generator, special_ids=(PAD, CLS, SEP)
     )
-    mlm_logits, _ = model(corrupted, segments, corrupted != PAD)
+    with evaluating(model):
+        mlm_logits, _ = model(corrupted, segments, corrupted != PAD)
+        clear = model(ids, segments, ids != PAD)[1]
     hidden = labels != -100
-    clear = model(ids, segments, ids != PAD)[1]
     return {
         "masked_loss": F.cross_entropy(mlm_logits[hidden], labels[hidden]).item(),
         "masked_accuracy": _share(mlm_logits[hidden].argmax(-1) == labels[hidden]),
@@ -228,20 +254,17 @@ def fine_tune(
     bert: Bert,
     labelled: int,
     seed: int,
-    *,
-    lr: float | int = 5e-4,
-    muon_lr: float | int | None = None,
-    steps: int = TUNING_STEPS,
+    recipe: Recipe | None = None,
+    setup: Setup = Setup(),
 ) -> float:
-    """Train all of a model on a few judged sentences, and test it on 400 others.
+    """Train all of a model on a few judged sentences, and test it on others.
 
     Args:
         bert: Where it begins; it is left as it is.
         labelled: How many sentences are judged.
         seed: Of these, and of the new layer.
-        lr: Highest rate of AdamW.
-        muon_lr: Highest rate of Muon, if there is one.
-        steps: Changes of the weights.
+        recipe: How; as a pre-trained model learns, if none is given.
+        setup: All other settings.
 
     Returns:
         The share of right judgements, of which a half are right by guessing.
@@ -253,13 +276,14 @@ def fine_tune(
     train(
         judge,
         partial(_draw_rows, (ids, labels)),
-        Recipe(steps=steps, lr=lr, muon_lr=muon_lr, warmup=min(15, steps)),
+        recipe or setup.tuning,
         generator=torch.Generator().manual_seed(seed),
         loss=_judge_loss,
     )
-    sentences, labels = judgements(400, seed=99)
-    with torch.no_grad():
-        guesses = judge.eval()(packed([[sentence] for sentence in sentences])[0]).argmax(-1)
+    sentences, labels = judgements(setup.tested, seed=99)
+    ids, _ = packed([[sentence] for sentence in sentences])
+    with torch.no_grad(), evaluating(judge):
+        guesses = judge(ids).argmax(-1)
     return _share(guesses == labels)
 
 
@@ -277,40 +301,35 @@ def number_of(model: Bert, sentence: str) -> float:
     if words.count("[MASK]") != 1:
         raise ValueError(f"sentence must have one [MASK], got {sentence!r}")
     ids, segments = packed([[encode(sentence)]])
-    with torch.no_grad():
+    with torch.no_grad(), evaluating(model):
         logits = model(ids, segments, ids != PAD)[0][0, 1 + words.index("[MASK]")]
     p = logits.softmax(-1)
     one, many = (p[[_ID[animal + ending] for animal in ANIMALS]].sum() for ending in ("", "s"))
     return float(many / (one + many))
 
 
-SCRATCH = ((1e-3, None), (3e-3, None), (3e-3, 0.02))  # rates of AdamW, and of Muon
-
-
-def compare(bert: Bert, labelled: int, seed: int) -> dict[str, float]:
+def compare(bert: Bert, labelled: int, seed: int, setup: Setup = Setup()) -> dict[str, float]:
     """Fine-tune a pre-trained model, and models that know nothing, on the same judgements.
 
     Returns:
         "labelled", "pretrained", and "scratch", which has three settings and here the best one's
         share of right judgements *on the test*: more than anyone could have, who must choose.
     """
-    scratch = max(
-        fine_tune(new_model(1_000 + seed), labelled, seed, lr=lr, muon_lr=muon_lr)
-        for lr, muon_lr in SCRATCH
-    )
+    fresh = new_model(1_000 + seed)
     return {
         "labelled": labelled,
-        "pretrained": fine_tune(bert, labelled, seed),
-        "scratch": scratch,
+        "pretrained": fine_tune(bert, labelled, seed, setup=setup),
+        "scratch": max(fine_tune(fresh, labelled, seed, how, setup) for how in setup.scratch),
     }
 
 
-def run(seed: int) -> dict[str, Any]:
+def run(seed: int, setup: Setup = Setup()) -> dict[str, Any]:
     """What is recorded: how pre-training went, and what it was worth after it."""
-    bert = pretrain(seed)
-    rows = [compare(bert, labelled, seed) for labelled in LABELLED]
-    many = fine_tune(new_model(1_000 + seed), 1_000, seed, lr=3e-3, steps=4 * TUNING_STEPS)
-    return {"pretraining": examine(bert), "judgements": rows, "scratch_with_1000": many}
+    bert = pretrain(seed, setup=setup)
+    rows = [compare(bert, labelled, seed, setup) for labelled in setup.labelled]
+    longer = replace(setup.scratch[1], steps=4 * setup.scratch[1].steps)
+    many = fine_tune(new_model(1_000 + seed), 1_000, seed, longer, setup)
+    return {"pretraining": examine(bert, setup), "judgements": rows, "scratch_with_1000": many}
 
 
 def _share(right: Tensor) -> float:

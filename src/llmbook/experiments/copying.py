@@ -5,6 +5,7 @@ nothing to guess: the symbol at each place of the copy stood `L + 1` positions b
 there. An LSTM must carry the whole string through a state of fixed size; attention can look back.
 """
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -17,8 +18,22 @@ from llmbook.training import Recipe, evaluating, train
 from llmbook.transformer import TransformerBlock
 
 SYMBOLS = 16  # and <bos> and <sep>
-BATCH, TESTED = 32, 512
-LEARNING_RATE = 3e-3  # at L = 32 the Transformer learns sooner with it than with 2e-3
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The settings of the experiment; the defaults are those of the book.
+
+    Attributes:
+        batch: Fresh strings in a step.
+        lr: AdamW's rate, which stays. At 32 symbols the Transformer learns sooner with this one
+            than with 2e-3.
+        tested: Other strings, on which a model is tested.
+    """
+
+    batch: int = 32
+    lr: float | int = 3e-3
+    tested: int = 512
 
 
 def copy_batch(length: int, batch: int, generator: torch.Generator) -> Int[Tensor, "batch seq"]:
@@ -104,22 +119,27 @@ class CopyTransformer(nn.Module):
 
 
 def copy_accuracy(
-    kind: Literal["lstm", "transformer"], length: int, steps: int, seed: int
+    kind: Literal["lstm", "transformer"],
+    length: int,
+    steps: int,
+    seed: int,
+    setup: Setup = Setup(),
 ) -> dict[str, float | int]:
     """Train a small model to copy, then test it on fresh strings.
 
     Both see each earlier symbol of the copy as it should be (teacher forcing), both have about
-    100,000 parameters, and the loss counts the copy alone. AdamW at a constant rate of 3e-3, 32
-    fresh strings a step. What a model fails at after so many steps it may still learn with more.
+    100,000 parameters, and the loss counts the copy alone. What a model fails at after so many
+    steps it may still learn with more.
 
     Args:
         kind: `"lstm"`, one layer of 128, or `"transformer"`, two layers of 64.
         length: Symbols in a string.
         steps: Of training.
         seed: For initial weights and strings; the same seed gives the same result.
+        setup: All other settings.
 
     Returns:
-        `symbols`, the share of symbols of 512 fresh copies that are right (1/16 by chance);
+        `symbols`, the share of symbols of fresh copies that are right (1/16 by chance);
         `strings`, the share of copies without a mistake; `parameters`.
 
     Raises:
@@ -141,10 +161,10 @@ def copy_accuracy(
         model = CopyLSTM() if kind == "lstm" else CopyTransformer(length)
     generator = torch.Generator().manual_seed(seed)
     if steps:
-        recipe = Recipe(steps=steps, lr=LEARNING_RATE, decay="none")
-        draw = partial(copy_batch, length, BATCH)
+        recipe = Recipe(steps=steps, lr=setup.lr, decay="none")
+        draw = partial(copy_batch, length, setup.batch)
         train(model, draw, recipe, generator=generator, loss=copy_loss)
-    text = copy_batch(length, TESTED, generator)
+    text = copy_batch(length, setup.tested, generator)
     with torch.no_grad(), evaluating(model):
         right = copy_logits(model, text).argmax(dim=-1) == text[:, -length:]
     return {

@@ -5,6 +5,7 @@ needs nothing that comes later. (It says that 1234 + 5678 is 06912.)
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,12 +15,30 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmbook.gpt import GPT, GPTConfig
-from llmbook.training import Recipe, train
+from llmbook.training import Recipe, evaluating, train
 
 DIGITS = 4
 ANSWER = DIGITS + 1  # a sum may have one digit more
 PLUS, EQUALS = 10, 11  # tokens, after the ten digits
-BATCH, TESTED = 128, 2_000
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The settings of the experiment; the defaults are those of the record.
+
+    Attributes:
+        d_model: Width of the residual stream.
+        steps: Changes of the weights, over which the learning rate falls to 0.
+        batch: Sums in a step.
+        tested: Other sums, on which an adder is measured.
+        checks: Steps after which it is.
+    """
+
+    d_model: int = 32
+    steps: int = 1_000
+    batch: int = 128
+    tested: int = 2_000
+    checks: tuple[int, ...] = (50, 100, 150, 200, 250, 300, 400, 500, 600, 800, 1_000)
 
 
 def digits(numbers: Int[Tensor, " batch"], count: int) -> Int[Tensor, "batch {count}"]:
@@ -77,12 +96,11 @@ def measure(model: nn.Module, token_ids: Int[Tensor, "batch seq"]) -> dict[str, 
         "by_place": share of right digits at each place, given the true ones before;
         "log_likelihood": mean of the true digits' log-probability, in nats.
     """
-    model.eval()
-    logits = model(token_ids[:, :-1])[:, -ANSWER:]
+    with evaluating(model):
+        logits = model(token_ids[:, :-1])[:, -ANSWER:]
     expected = token_ids[:, -ANSWER:]
     right = logits.argmax(-1) == expected
     loss = F.cross_entropy(logits.flatten(0, 1), expected.flatten()).item()
-    model.train()
     return {  # greedy writing goes wrong at the same digit at which a prediction does first
         "exact": right.all(1).double().mean().item(),
         "by_place": right.double().mean(0).tolist(),
@@ -100,36 +118,29 @@ def adder(d_model: int, seed: int) -> GPT:
     )
 
 
-def learn(
-    seed: int,
-    d_model: int = 32,
-    steps: int = 1_000,
-    checks: Sequence[int] = (50, 100, 150, 200, 250, 300, 400, 500, 600, 800, 1_000),
-    until: int | None = None,
-) -> dict[str, Any]:
+def learn(seed: int, *, until: int | None = None, setup: Setup = Setup()) -> dict[str, Any]:
     """Train an adder, and measure it as it learns.
 
     Args:
         seed: Of the weights and of the sums that it reads.
-        d_model: Width of the residual stream.
-        steps: Changes of the weights, to which the learning rate falls to 0.
-        checks: Steps after which it is measured, on sums of another seed.
         until: Stop after so many steps, if not after all; what comes before is the same.
+        setup: All other settings.
 
     Returns:
-        "curve": what `measure` says, after each of `checks`, with its "step".
+        "curve": what `measure` says of sums of another seed, after each of the checks, with its
+            "step".
     """
-    model, curve = adder(d_model, seed), []
-    unseen = sums(TESTED, torch.Generator().manual_seed(10_000))
+    model, curve = adder(setup.d_model, seed), []
+    unseen = sums(setup.tested, torch.Generator().manual_seed(10_000))
 
     def check(step: int, _: float) -> None:
-        if step in checks:
+        if step in setup.checks:
             curve.append({"step": step, **measure(model, unseen)})
 
     train(
         model,
-        partial(sums, BATCH),
-        Recipe(steps=steps, muon_lr=0.02, warmup=steps // 32),
+        partial(sums, setup.batch),
+        Recipe(steps=setup.steps, muon_lr=0.02, warmup=setup.steps // 32),
         generator=torch.Generator().manual_seed(seed),
         loss=answer_loss,
         until=until,
@@ -138,15 +149,24 @@ def learn(
     return {"curve": curve}
 
 
-def by_size(seed: int) -> dict[str, Any]:
+def by_size(
+    seed: int,
+    widths: Sequence[int] = (8, 16, 24, 32, 48, 64),
+    setup: Setup = Setup(steps=400, checks=(400,)),
+) -> dict[str, Any]:
     """Train adders of several widths for 400 steps each, which is few.
+
+    Args:
+        seed: Of the weights and of the sums that they read.
+        widths: Of the residual streams.
+        setup: All other settings; what counts is the last check.
 
     Returns:
         "sizes": for each "d_model", the number of "parameters", and what `measure` says.
     """
     found = []
-    for d_model in (8, 16, 24, 32, 48, 64):
-        (last,) = learn(seed, d_model, steps=400, checks=(400,))["curve"]
+    for d_model in widths:
+        last = learn(seed, setup=replace(setup, d_model=d_model))["curve"][-1]
         parameters = sum(p.numel() for p in adder(d_model, seed).parameters())
         found.append({"d_model": d_model, "parameters": parameters, **last})
     return {"sizes": found}

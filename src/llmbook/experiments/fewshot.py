@@ -18,7 +18,7 @@ from torch import Tensor
 from llmbook.datasets import DATA, analogy_questions
 from llmbook.generation import KVCache
 from llmbook.llama import Llama
-from llmbook.pretrained import load_smollm2
+from llmbook.pretrained import smollm2
 from llmbook.tokenizers import ByteLevelBPE
 
 Language = tuple[Llama, ByteLevelBPE]
@@ -249,12 +249,6 @@ def zero_shot(
         asked = [f"{space}{question}{goes_on}" for question, _ in items]
         column.append(_ask(model, tokenizer, cache, cache.length, asked, items, task, False))
     return _joined(0, task, column)
-
-
-@functools.cache
-def smollm2() -> Language:
-    """SmolLM2-135M-Instruct and its tokenizer, loaded once."""
-    return load_smollm2()
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:

@@ -20,10 +20,34 @@ from llmbook.tokenizers import ByteLevelBPE
 from llmbook.training import Recipe, bits_per_byte, next_token_batch, train
 
 END: Final = "<|endoftext|>"
-BATCH, CONTEXT, STRIDE, STEPS, WARMUP = 16, 64, 32, 1100, 30
-CHECKED: Final = 100  # steps whose losses are recorded one by one, to be compared with
-HEADS, VOCAB = 4, 2048
 ORDERS: Final = {"unigram": 1, "bigram": 2, "Kneser-Ney 3": 3, "Kneser-Ney 5": 5}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The settings of the experiment; the defaults are those of the record.
+
+    Attributes:
+        since: The first year whose address is read.
+        vocab_size: Tokens of the byte-level BPE, which is trained first.
+        context: Tokens that a network reads at once.
+        stride: How far the window moves when a network is measured.
+        num_heads: Attention heads in a block.
+        batch: Pieces of text in a step.
+        steps: Changes of the weights of the usual size; others have what costs as much.
+        warmup: Steps in which the rates rise.
+        checked: Steps whose losses are recorded one by one, to be compared with.
+    """
+
+    since: int = 1900
+    vocab_size: int = 2048
+    context: int = 64
+    stride: int = 32
+    num_heads: int = 4
+    batch: int = 16
+    steps: int = 1100
+    warmup: int = 30
+    checked: int = 100
 
 
 @dataclass(frozen=True)
@@ -52,14 +76,19 @@ class Corpus:
 
 
 @cache
-def read(since: int = 1900, vocab_size: int = VOCAB) -> Corpus:
+def read(since: int = 1900, vocab_size: int = 2048) -> Corpus:
     """Read the State of the Union addresses as tokens of a byte-level BPE of their own.
 
     Args:
         since: Leave out those before this year.
         vocab_size: Tokens of the BPE.
+
+    Raises:
+        ValueError: If there are too few addresses since then for three parts, or too few tokens.
     """
     texts = [address.text for address in sotu(since)]
+    if len(texts) < 6:
+        raise ValueError(f"since must leave at least 6 addresses, got {len(texts)} since {since}")
     shares = {"validation": texts[4::10], "test": texts[5::10]}
     shares["learned"] = [text for i, text in enumerate(texts) if i % 10 not in (4, 5)]
     tokenizer = ByteLevelBPE.train(shares["learned"], vocab_size, [END])
@@ -71,9 +100,9 @@ def read(since: int = 1900, vocab_size: int = VOCAB) -> Corpus:
     return Corpus(**{name: part(some) for name, some in shares.items()}, vocab_size=vocab_size)
 
 
-def count() -> dict[str, float]:
+def count(setup: Setup = Setup()) -> dict[str, float]:
     """Bits per byte of the test by counting: of single tokens, of pairs, and by Kneser-Ney."""
-    corpus = read()
+    corpus = read(setup.since, setup.vocab_size)
     bits = {}
     for name, order in ORDERS.items():
         model = KneserNey(corpus.learned.token_ids, corpus.vocab_size, order)
@@ -113,21 +142,22 @@ class Variant:
     lr: float = 3e-3
     muon_lr: float | None = None
 
-    @property
-    def config(self) -> GPTConfig:
-        """The model's sizes."""
-        return GPTConfig(
-            vocab_size=VOCAB,
-            d_model=self.d_model,
-            num_layers=self.num_layers,
-            num_heads=HEADS,
-            max_len=CONTEXT,
-        )
 
-    @property
-    def steps(self) -> int:
-        """As many as cost what `STEPS` of the usual size do."""
-        return round(STEPS * flops(Variant().config, 1) / flops(self.config, 1))
+def config(variant: Variant, setup: Setup = Setup()) -> GPTConfig:
+    """The sizes of a variant's model."""
+    return GPTConfig(
+        vocab_size=setup.vocab_size,
+        d_model=variant.d_model,
+        num_layers=variant.num_layers,
+        num_heads=setup.num_heads,
+        max_len=setup.context,
+    )
+
+
+def steps_for(variant: Variant, setup: Setup = Setup()) -> int:
+    """As many steps as cost what `setup.steps` of the usual size do."""
+    usual, this = (flops(config(each, setup), 1) for each in (Variant(), variant))
+    return round(setup.steps * usual / this)
 
 
 RATES: Final = {
@@ -145,62 +175,80 @@ VARIANTS: Final = {
 """What climbs the ladder: both optimisers at their best rates, and two sizes for the same cost."""
 
 
-def fit(variant: Variant, seed: int, until: int | None = None) -> tuple[GPT, list[float]]:
+def fit(
+    variant: Variant, seed: int, until: int | None = None, setup: Setup = Setup()
+) -> tuple[GPT, list[float]]:
     """Train a variant.
 
     Args:
         variant: What to train.
         seed: Of the first weights and of what is read.
         until: Stop after this step.
+        setup: All other settings.
 
     Returns:
         The model, and the loss of each step.
     """
     torch.manual_seed(seed)
-    model = GPT(variant.config)
-    recipe = Recipe(steps=variant.steps, lr=variant.lr, muon_lr=variant.muon_lr, warmup=WARMUP)
-    text = torch.from_numpy(read().learned.token_ids)
-    draw = partial(next_token_batch, text, BATCH, CONTEXT)
+    model = GPT(config(variant, setup))
+    recipe = Recipe(
+        steps=steps_for(variant, setup),
+        lr=variant.lr,
+        muon_lr=variant.muon_lr,
+        warmup=setup.warmup,
+    )
+    text = torch.from_numpy(read(setup.since, setup.vocab_size).learned.token_ids)
+    draw = partial(next_token_batch, text, setup.batch, setup.context)
     generator = torch.Generator().manual_seed(seed)
     return model, train(model, draw, recipe, generator=generator, until=until)
 
 
-def begin(name: str, seed: int) -> list[float]:
-    """The losses of the first `CHECKED` steps of one of `VARIANTS`, to hold a record to."""
-    return fit(VARIANTS[name], seed, CHECKED)[1]
+def begin(name: str, seed: int, setup: Setup = Setup()) -> list[float]:
+    """The losses of the first steps of one of `VARIANTS`, to hold a record to."""
+    return fit(VARIANTS[name], seed, setup.checked, setup)[1]
 
 
-def measure(model: nn.Module, part: Part) -> float:
-    """Bits per byte, each token but the first with at least `CONTEXT - STRIDE` before it."""
-    token_ids = torch.from_numpy(part.token_ids)
-    return bits_per_byte(model, token_ids, part.num_bytes, max_len=CONTEXT, stride=STRIDE)
+def measure(model: nn.Module, part: Part, setup: Setup = Setup()) -> float:
+    """Bits per byte, each token but the first with at least `context - stride` before it."""
+    return bits_per_byte(
+        model,
+        torch.from_numpy(part.token_ids),
+        part.num_bytes,
+        max_len=setup.context,
+        stride=setup.stride,
+    )
 
 
-def choose(seed: int) -> dict[str, float]:
+def choose(seed: int, setup: Setup = Setup()) -> dict[str, float]:
     """Bits per byte of the validation part after training at each of `RATES`."""
-    validation = read().validation
-    return {name: measure(fit(variant, seed)[0], validation) for name, variant in RATES.items()}
+    validation = read(setup.since, setup.vocab_size).validation
+    return {
+        name: measure(fit(variant, seed, setup=setup)[0], validation, setup)
+        for name, variant in RATES.items()
+    }
 
 
-def climb(seed: int) -> dict[str, dict[str, int | float | list[float]]]:
+def climb(seed: int, setup: Setup = Setup()) -> dict[str, dict[str, int | float | list[float]]]:
     """Train all of `VARIANTS`.
 
     Args:
         seed: Of the first weights and of what is read.
+        setup: All other settings.
 
     Returns:
         For each its "parameters", its "steps", bits per byte of the "test", "first" (the losses of
         its first steps) and "losses" (means of fifty steps each).
     """
+    test = read(setup.since, setup.vocab_size).test
     runs: dict[str, dict[str, int | float | list[float]]] = {}
     for name, variant in VARIANTS.items():
-        model, losses = fit(variant, seed)
+        model, losses = fit(variant, seed, setup=setup)
         fifties = (losses[i : i + 50] for i in range(0, len(losses) - 49, 50))
         runs[name] = {
             "parameters": sum(p.numel() for p in model.parameters()),
-            "steps": variant.steps,
-            "test": measure(model, read().test),
-            "first": [round(loss, 5) for loss in losses[:CHECKED]],
+            "steps": len(losses),
+            "test": measure(model, test, setup),
+            "first": [round(loss, 5) for loss in losses[: setup.checked]],
             "losses": [round(sum(fifty) / 50, 5) for fifty in fifties],
         }
     return runs

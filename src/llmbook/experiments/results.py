@@ -10,8 +10,8 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from llmbook.datasets import DATA
@@ -34,21 +34,20 @@ class Experiment:
 
     def load(self) -> Callable[[int], dict[str, Any]]:
         """Import the function."""
-        module, _, name = self.function.partition(":")
-        function: Callable[[int], dict[str, Any]] = getattr(import_module(module), name)
+        function: Callable[[int], dict[str, Any]] = resolve_name(self.function)
         return function
 
 
 FIVE = (0, 1, 2, 3, 4)
-EXPERIMENTS = {  # by file, so that what depends on this module depends on the records
-    "acceptability.json": Experiment("llmbook.experiments.acceptability:run", FIVE),
-    "addition.json": Experiment("llmbook.experiments.emergence:learn", FIVE),
-    "addition-sizes.json": Experiment("llmbook.experiments.emergence:by_size", FIVE),
-    "ladder.json": Experiment("llmbook.experiments.ladder:climb", (0, 1, 2)),
-    "ladder-rates.json": Experiment("llmbook.experiments.ladder:choose", (0,)),
-    "stories.json": Experiment("llmbook.experiments.skills:run", FIVE),
-    "sweep.json": Experiment("llmbook.experiments.sweep:run", (0, 1)),
-    "text-to-text.json": Experiment("llmbook.experiments.text_to_text:compare_optimizers", FIVE),
+EXPERIMENTS = {
+    "acceptability": Experiment("llmbook.experiments.acceptability:run", FIVE),
+    "addition": Experiment("llmbook.experiments.emergence:learn", FIVE),
+    "addition-sizes": Experiment("llmbook.experiments.emergence:by_size", FIVE),
+    "ladder": Experiment("llmbook.experiments.ladder:climb", (0, 1, 2)),
+    "ladder-rates": Experiment("llmbook.experiments.ladder:choose", (0,)),
+    "stories": Experiment("llmbook.experiments.skills:run", FIVE),
+    "sweep": Experiment("llmbook.experiments.sweep:run", (0, 1)),
+    "text-to-text": Experiment("llmbook.experiments.text_to_text:compare_optimizers", FIVE),
 }
 
 
@@ -120,7 +119,7 @@ def command(name: str) -> str:
 
 def names() -> list[str]:
     """All experiments."""
-    return sorted(file.removesuffix(".json") for file in EXPERIMENTS)
+    return sorted(EXPERIMENTS)
 
 
 def find(name: str) -> Experiment:
@@ -129,9 +128,9 @@ def find(name: str) -> Experiment:
     Raises:
         ValueError: If there is none.
     """
-    if name not in names():
+    if name not in EXPERIMENTS:
         raise ValueError(f"no experiment {name!r}: there are {', '.join(names())}")
-    return EXPERIMENTS[f"{name}.json"]
+    return EXPERIMENTS[name]
 
 
 def main(arguments: Iterable[str] | None = None) -> None:

@@ -14,6 +14,7 @@ import operator
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -50,12 +51,33 @@ WORDS = [
 IDS = {word: number for number, word in enumerate(WORDS)}
 PAD, END = 0, 1
 READ, WRITTEN = 10, 8  # tokens of the longest input and the longest output, with their end
-POOL, TESTED, BATCH = 24_000, 300, 64
-STEPS, LEARNING_RATE, MUON_RATE, EVERY = 480, 4e-3, 0.03, 80
 EXAMPLES = (
     *("reverse : c a k b", "sort : c a k b", "c a k b"),
     *("sentiment : the film was very good .", "sentiment : the film was not very good ."),
 )
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The settings of the experiment; the defaults are those of the record.
+
+    Attributes:
+        pool: Items to train on, of all tasks together.
+        tested: Items of each task in the test.
+        batch: Items in a step.
+        steps: Changes of the weights, over which the rates fall to 0.
+        lr: Highest rate of AdamW.
+        muon_lr: Highest rate of Muon; without one, AdamW trains alone.
+        every: Steps from one test to the next.
+    """
+
+    pool: int = 24_000
+    tested: int = 300
+    batch: int = 64
+    steps: int = 480
+    lr: float = 4e-3
+    muon_lr: float | None = 0.03
+    every: int = 80
 
 
 def item(task: str, dice: random.Random, adjectives: Adjectives = SEEN) -> Item:
@@ -101,28 +123,31 @@ def draw_items(
     return items
 
 
-def make_items(seed: int) -> tuple[dict[str, dict[str, str]], list[Item], dict[str, str]]:
+def make_items(
+    seed: int, setup: Setup = Setup()
+) -> tuple[dict[str, dict[str, str]], list[Item], dict[str, str]]:
     """The items of a test for each task, those to train on, and sentences with unseen adjectives.
 
     No input of the test, nor one of `EXAMPLES`, is in the training under any prefix.
 
     Args:
         seed: Of all randomness.
+        setup: How many items there are.
 
     Returns:
         Inputs with their outputs; those to train on have their prefixes.
     """
     dice = random.Random(seed)  # noqa: S311
-    tests = {task: draw_items(task, TESTED, dice) for task in TASKS}
+    tests = {task: draw_items(task, setup.tested, dice) for task in TASKS}
     taken = {text for items in tests.values() for text in items}
     taken |= {text.partition(" : ")[2] or text for text in EXAMPLES}
     pool: list[Item] = []
-    while len(pool) < POOL:
+    while len(pool) < setup.pool:
         task = TASKS[len(pool) % len(TASKS)]
         text, output = item(task, dice)
         if text not in taken:
             pool.append((f"{task} : {text}", output))
-    return tests, pool, draw_items("sentiment", TESTED, dice, UNSEEN)
+    return tests, pool, draw_items("sentiment", setup.tested, dice, UNSEEN)
 
 
 def encode(texts: Iterable[str], size: int) -> Int[Tensor, "texts {size}"]:
@@ -159,19 +184,18 @@ def label_loss(model: Any, batch: tuple[Tensor, Tensor]) -> Float[Tensor, ""]:
     return F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=PAD)
 
 
-def train_t5(seed: int, *, steps: int = STEPS, muon_lr: float | None = MUON_RATE) -> dict[str, Any]:
+def train_t5(seed: int, setup: Setup = Setup()) -> dict[str, Any]:
     """Train a T5 of 235,000 parameters on three tasks at once, then ask it what it has not seen.
 
-    The test has 300 items of each task, none of which is in the training, see `make_items`. An
-    answer is right if it is the output, word for word.
+    None of the test's items is in the training, see `make_items`. An answer is right if it is the
+    output, word for word.
 
     Args:
         seed: For items, initial weights and batches; the same seed gives the same result.
-        steps: Of training, with 64 items each, out of 24,000.
-        muon_lr: Muon's learning rate; without one, AdamW trains alone.
+        setup: All other settings.
 
     Returns:
-        "right" answers of "asked" by task; the same by "step" every 80 steps, as "curve"; right
+        "right" answers of "asked" by task; the same by "step", as "curve"; right
         answers that "chance" would give on average, with the right letters in random order, or a
         coin; those of a "rule": to say the input again, or to go by the adjective alone; right
         answers for sentences with "unseen" adjectives, of which the training had none; for the
@@ -180,9 +204,9 @@ def train_t5(seed: int, *, steps: int = STEPS, muon_lr: float | None = MUON_RATE
         for which these differ; "examples", and "parameters".
 
     Raises:
-        ValueError: If `steps` is not positive.
+        ValueError: If the number of steps is not positive.
     """
-    tests, pool, unseen = make_items(seed)
+    tests, pool, unseen = make_items(seed, setup)
     source, target = encode([x for x, _ in pool], READ), encode([y for _, y in pool], WRITTEN)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -200,25 +224,29 @@ def train_t5(seed: int, *, steps: int = STEPS, muon_lr: float | None = MUON_RATE
         )
 
     def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        rows = torch.randint(POOL, (BATCH,), generator=generator)
+        rows = torch.randint(setup.pool, (setup.batch,), generator=generator)
         return source[rows], target[rows]
 
     curve: dict[str, list[int]] = {"step": [], **{task: [] for task in TASKS}}
 
     def test(step: int, _: float) -> None:
-        if step % EVERY == 0 or step == steps:
+        if step % setup.every == 0 or step == setup.steps:
             curve["step"].append(step)
             for task, items in tests.items():
                 curve[task].append(_right(model, task, items))
 
     recipe = Recipe(
-        steps=steps, lr=LEARNING_RATE, muon_lr=muon_lr, warmup=min(30, steps), betas=(0.9, 0.98)
+        steps=setup.steps,
+        lr=setup.lr,
+        muon_lr=setup.muon_lr,
+        warmup=min(30, setup.steps),
+        betas=(0.9, 0.98),
     )
     generator = torch.Generator().manual_seed(seed)
     train(model, draw, recipe, generator=generator, loss=label_loss, on_step=test)
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "asked": TESTED,
+        "asked": setup.tested,
         "right": {task: curve[task][-1] for task in TASKS},
         "curve": curve,
         "chance": {task: sum(map(_chance, items.values())) for task, items in tests.items()},
@@ -233,7 +261,7 @@ def train_t5(seed: int, *, steps: int = STEPS, muon_lr: float | None = MUON_RATE
 
 def compare_optimizers(seed: int) -> dict[str, Any]:
     """`train_t5` as it is, and with AdamW alone for as many steps."""
-    return {**train_t5(seed), "adamw": train_t5(seed, muon_lr=None)["curve"]}
+    return {**train_t5(seed), "adamw": train_t5(seed, Setup(muon_lr=None))["curve"]}
 
 
 def _right(model: T5, task: str, items: dict[str, str]) -> int:

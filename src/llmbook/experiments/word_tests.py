@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from llmbook.datasets import sotu, word_similarities
-from llmbook.word2vec import nearest, sentences, train, vocabulary
+from llmbook.word2vec import Setup, nearest, sentences, train, vocabulary
 
 Vectors = Float[np.ndarray, "words d_model"]
 
@@ -184,9 +184,9 @@ def from_addresses(
     corpus = [words for address in sotu(since) for words in sentences(address.text)]
     counts = vocabulary(corpus)
     if way == "skip-gram":
-        vectors = train(corpus, counts, epochs=epochs, learning_rate=0.05, seed=seed)
+        vectors = train(corpus, counts, Setup(epochs=epochs, lr=0.05), seed=seed)
     elif way == "CBOW":
-        vectors = train(corpus, counts, cbow=True, epochs=epochs, seed=seed)
+        vectors = train(corpus, counts, Setup(cbow=True, epochs=epochs), seed=seed)
     elif way == "counted":
         vectors = counted(corpus, counts)
     elif way == "random":
