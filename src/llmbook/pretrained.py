@@ -20,14 +20,13 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 from filelock import FileLock
 
-from llmbook.tokenizers import ByteLevelBPE
-from llmbook.wordpiece import WordPiece
-
 if TYPE_CHECKING:  # getting a file takes no torch
     import torch
 
     import llmbook.bert
     import llmbook.llama
+    import llmbook.tokenizers
+    import llmbook.wordpiece
 
 
 @dataclass(frozen=True)
@@ -198,7 +197,7 @@ def _download(name: str, file: Path) -> None:
 
 def load_smollm2(
     device: "torch.device | str | None" = None, dtype: "torch.dtype | None" = None
-) -> "tuple[llmbook.llama.Llama, ByteLevelBPE]":
+) -> "tuple[llmbook.llama.Llama, llmbook.tokenizers.ByteLevelBPE]":
     """Give SmolLM2-135M-Instruct and its tokenizer, from the cache or through `fetch`.
 
     The weights were rounded to about four bits, at which the file has them. They are turned to
@@ -220,6 +219,7 @@ def load_smollm2(
     import torch
 
     from llmbook.llama import Llama, LlamaConfig
+    from llmbook.tokenizers import ByteLevelBPE
 
     source = fetch("smollm2")
     copy = source.with_name(f"{ASSETS['smollm2'].sha256[:12]}-v{_COPY_VERSION}.pt")
@@ -247,7 +247,7 @@ def load_smollm2(
 
 
 @functools.cache
-def smollm2() -> "tuple[llmbook.llama.Llama, ByteLevelBPE]":
+def smollm2() -> "tuple[llmbook.llama.Llama, llmbook.tokenizers.ByteLevelBPE]":
     """SmolLM2 on the CPU and its tokenizer, as `load_smollm2` gives them, but loaded only once.
 
     All of a process share this one: read with it, and change a model of your own.
@@ -257,7 +257,7 @@ def smollm2() -> "tuple[llmbook.llama.Llama, ByteLevelBPE]":
 
 def load_minilm(
     device: "torch.device | str | None" = None, dtype: "torch.dtype | None" = None
-) -> "tuple[llmbook.bert.Bert, WordPiece]":
+) -> "tuple[llmbook.bert.Bert, llmbook.wordpiece.WordPiece]":
     """Give MiniLM-L6, a small BERT that was tuned to compare sentences, and its tokenizer.
 
     It has no heads: it fills no masks.
@@ -280,6 +280,7 @@ def load_minilm(
     from safetensors.torch import load_file
 
     from llmbook.bert import Bert
+    from llmbook.wordpiece import WordPiece
 
     path = fetch("minilm")
     sizes = json.loads(path.with_name("config.json").read_text(encoding="utf-8"))

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from llmbook.weave.lab_pages import read_lab
 
 from llmbook.weave import engine
 from llmbook.weave.blocks import Blocks
 from llmbook.weave.chapter import Chapter, read_chapter
+from llmbook.weave.lab_pages import read_lab
 from tests.book import DOCS, ROOT, nav
 
 CACHE = ROOT / ".cache/weave"

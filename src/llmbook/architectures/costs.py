@@ -6,11 +6,13 @@ The data sheets are in `llmbook.architectures.configs`, the count of parameters 
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from llmbook.architectures.configs import Config, HFConfig, find_config
 from llmbook.architectures.counting import count_parameters
-from llmbook.architectures.history import Architecture
+
+if TYPE_CHECKING:  # whose records come with all models of the story
+    import llmbook.architectures.history
 
 BITS: Final[Mapping[str, int]] = MappingProxyType(
     {"float32": 32, "float16": 16, "bfloat16": 16, "int8": 8, "int4": 4}
@@ -89,7 +91,7 @@ def block_flops(d_model: int, d_ff: int, seq: int) -> dict[str, int]:
     }
 
 
-def attention_share(model: Architecture) -> float:
+def attention_share(model: "llmbook.architectures.history.Architecture") -> float:
     r"""Attention's share of the weight matrices in one layer; the feed-forward has the rest.
 
     Queries and the output project to and from $h$ heads of width $d_h$, keys and values to
@@ -106,6 +108,7 @@ def attention_share(model: Architecture) -> float:
     Examples:
         A third in the classical block, less where query heads share keys and values:
 
+        >>> from llmbook.architectures.history import ARCHITECTURES
         >>> round(attention_share(ARCHITECTURES["GPT-3"]), 3)
         0.333
         >>> round(attention_share(ARCHITECTURES["Llama-2-70B"]), 3)
