@@ -308,7 +308,7 @@ def number_of(model: Bert, sentence: str) -> float:
     return float(many / (one + many))
 
 
-def compare(bert: Bert, labelled: int, seed: int, setup: Setup = Setup()) -> dict[str, float]:
+def compare(bert: Bert, labelled: int, seed: int, setup: Setup = Setup()) -> dict[str, int | float]:
     """Fine-tune a pre-trained model, and models that know nothing, on the same judgements.
 
     Returns:
