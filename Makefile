@@ -2,25 +2,30 @@
 PYTHON ?= python3
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 READY := .venv/ready
+TESTABLE := .venv/testable
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 MODEL := $(BIN)/python -m llmbook.pretrained
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: serve site test check bench mutants links reproduce clean
+.PHONY: serve site test light check bench mutants links reproduce clean
 serve: | address $(READY)  ## read the book at the printed address; chapters run again when they change
 	$(MODEL) && $(BIN)/mkdocs serve
 site: | $(READY)  ## build the book into site/; any warning is an error
 	$(MODEL) && $(BIN)/mkdocs build --strict
-test: export OMP_NUM_THREADS := 1
-test: | $(READY)  ## all tests, first with the shapes of every array checked, then those of error messages
+test light: export OMP_NUM_THREADS := 1
+test: | $(TESTABLE)  ## all tests, first with the shapes of every array checked, then those of error messages
 	$(MODEL)
 	$(BIN)/pytest -n 2 --dist loadfile -m "not plain" --jaxtyping-packages=llmbook,beartype.beartype
 	$(BIN)/pytest -m plain
-check: | $(READY)  ## format, lint and types
+light: | $(TESTABLE)  ## the tests that need no real model
+	$(BIN)/pytest -n 2 --dist loadfile -m "not plain and not model" --jaxtyping-packages=llmbook,beartype.beartype
+	$(BIN)/pytest -m "plain and not model"
+check: | $(TESTABLE)  ## format, lint and types
 	$(BIN)/ruff format --check && $(BIN)/ruff check && $(BIN)/mypy
-bench: | $(READY)  ## speed, as ratios measured side by side
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[bench]" -c constraints.txt
+bench: | $(TESTABLE)  ## speed, as ratios measured side by side
+	$(INSTALL) -e ".[bench]"
 	$(BIN)/pytest tests/benchmarks --benchmark-enable --benchmark-only
-mutants: | $(READY)  ## put classical mistakes into the code, and show which test catches each
+mutants: | $(TESTABLE)  ## put classical mistakes into the code, and show which test catches each
 	$(BIN)/python -m tests.mutants
 links: site  ## record what the site links to elsewhere; `python -m tests.links visit` visits it, as does a weekly job
 	$(BIN)/python -m tests.links record site
@@ -34,5 +39,8 @@ address:
 	@echo "The book will be at http://127.0.0.1:8000/ as soon as it is built."
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs,test]" -c constraints.txt
+	$(INSTALL) -e ".[docs]"
 	@echo ready > $(READY)
+$(TESTABLE): $(READY)
+	$(INSTALL) -e ".[docs,test]"
+	@echo ready > $(TESTABLE)

@@ -293,9 +293,10 @@ def execute(request: Mapping[str, Any], send: Callable[[dict[str, Any]], None]) 
 
 
 def _is_file(descriptor: int) -> bool:
+    """Whether what other processes write there can be read back."""
     import stat
 
-    return stat.S_ISREG(os.fstat(descriptor).st_mode)
+    return hasattr(os, "pread") and stat.S_ISREG(os.fstat(descriptor).st_mode)
 
 
 def serve(request: int, answers: int) -> None:

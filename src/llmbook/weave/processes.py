@@ -3,12 +3,13 @@
 import contextlib
 import json
 import os
-import selectors
+import queue
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -47,11 +48,17 @@ class Running:
     """A chapter's process, and what it answers."""
 
     def __init__(self, answers: int, logs: Sequence[IO[bytes]], process: Any = None) -> None:
-        self.answers, self.logs, self.process = answers, logs, process
-        self.selector = selectors.DefaultSelector()
-        self.selector.register(answers, selectors.EVENT_READ)
-        self.text = b""
+        self.logs, self.process = logs, process
         self.pid: int | None = None
+        self.lines: queue.Queue[str] = queue.Queue()
+        self.reader = threading.Thread(target=self._read, args=(answers,), daemon=True)
+        self.reader.start()
+
+    def _read(self, answers: int) -> None:
+        with os.fdopen(answers, encoding="utf-8") as lines:
+            for line in lines:
+                self.lines.put(line)
+        self.lines.put("")
 
     def begin(self, timeout: float) -> None:
         """Wait until it has begun."""
@@ -64,14 +71,12 @@ class Running:
             SlowCellError: If none comes in so many seconds.
             DeadProcessError: If none will come.
         """
-        while b"\n" not in self.text:
-            if not self.selector.select(timeout):
-                raise SlowCellError
-            piece = os.read(self.answers, 1 << 20)
-            if not piece:
-                raise DeadProcessError("".join(map(_tail, self.logs)))
-            self.text += piece
-        line, _, self.text = self.text.partition(b"\n")
+        try:
+            line = self.lines.get(timeout=timeout)
+        except queue.Empty:
+            raise SlowCellError from None
+        if not line.endswith("\n"):
+            raise DeadProcessError("".join(map(_tail, self.logs)))
         found: dict[str, Any] = json.loads(line)
         return found
 
@@ -88,13 +93,13 @@ class Running:
         self.kill()
         if self.process is not None:
             self.process.wait()
-        self.selector.close()
-        os.close(self.answers)
+        self.reader.join(1)
         self.logs[0].close()
 
 
 def _tail(log: IO[bytes]) -> str:
-    return os.pread(log.fileno(), 1 << 20, 0)[-2000:].decode(errors="replace")
+    log.seek(0)
+    return log.read()[-2000:].decode(errors="replace")
 
 
 class Processes:
