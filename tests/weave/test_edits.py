@@ -4,7 +4,7 @@ Nothing is executed here: the book was built before, and each edit is made in a 
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -60,20 +60,64 @@ def importing(*modules: str) -> set[str]:
     }
 
 
-EDITS = {
-    # what is edited: the file, what stands there, what stands there then
-    "a docstring": ("src/llmbook/attention.py", '    """', '    """New words. '),
-    "a comment": ("src/llmbook/layers.py", "import torch\n", "import torch  # why\n"),
-    "prose": ("docs/models/gpt.md", "\n## ", "\nA new sentence.\n\n## "),
-    "a caption": ("docs/models/gpt.md", 'caption="', 'caption="New: '),
-    "arcs": ("src/llmbook/plots/attention.py", "0.46 * width", "0.47 * width"),
-    "a chart": ("src/llmbook/plots/charts.py", "62 + 34 *", "62 + 35 *"),
-    "a figure's style": ("src/llmbook/plots/style.py", '"font.size": 12.5', '"font.size": 12'),
-    "a note of a data sheet": ("src/llmbook/architectures/history.py", 'note="', 'note="New: '),
-    "a measure of a data sheet": ("src/llmbook/architectures/configs.py", "max_len=1024", "max_len=1025"),
-    "WordPiece": ("src/llmbook/wordpiece.py", "max_chars: int = 100", "max_chars: int = 99"),
-    "a record of an experiment": ("src/llmbook/data/results/sweep.json", '"loss": ', '"loss": 1'),
-    "attention": ("src/llmbook/attention.py", "        return ", "        return 1 * "),
-    "emissions": ("src/llmbook/emissions.py", "    return ", "    return 1 * "),
-    "a cell": ("docs/models/gpt.md", "```python\n", "```python\n0\n"),
+ALL, NONE = "all", ()
+EDITS: dict[str, tuple[str, str, str, Iterable[str]]] = {
+    # What is edited: its file, what stands there, what then stands there, and the pages that are
+    # executed, by the modules that their cells import (a dot before its name) or by name.
+    "a docstring": ("src/llmbook/attention.py", '    """', '    """New words. ', NONE),
+    "a comment": ("src/llmbook/layers.py", "import torch\n", "import torch  # why\n", NONE),
+    "a note of a data sheet": ("src/llmbook/architectures/history.py", "# the released", "# all", NONE),
+    "a new module": ("src/llmbook/new.py", "", "x = 1\n", NONE),
+    "a new record": ("src/llmbook/data/results/new.json", "", "{}", NONE),
+    "prose": ("docs/models/gpt.md", "\n## ", "\nA new sentence.\n\n## ", NONE),
+    "a caption": ("docs/models/gpt.md", 'caption="', 'caption="New: ', NONE),
+    "a cell": ("docs/models/gpt.md", "```python\n", "```python\n0\n", ["models/gpt.md"]),
+    "the training command": ("src/llmbook/experiments/pretrain.py", "default=1000", "default=9", NONE),
+    "arcs": ("src/llmbook/plots/arcs.py", "0.46 * width", "0.47 * width", [".plots.arcs"]),
+    "a plane": ("src/llmbook/plots/points.py", "ax.margins(0.16)", "ax.margins(0.2)", [".plots.points"]),
+    "a figure's style": (
+        "src/llmbook/plots/style.py", '"font.size": 12.5', '"font.size": 12',
+        [".plots.arcs", ".plots.attention", ".plots.charts", ".plots.points", ".plots.style"],
+    ),
+    "a record": (
+        "src/llmbook/data/results/addition.json", '"step": 50', '"step": 51',
+        ["models/scaling.md"],
+    ),
+    "WordPiece": ("src/llmbook/wordpiece.py", "LONGEST = 100", "LONGEST = 99", ["models/bert.md"]),
+    "emissions": ("src/llmbook/emissions.py", "    return ", "    return 1 * ", [".emissions"]),
+    "weave's shell": ("src/llmbook/weave/kernel.py", "WRITES = ", "WRITES = 0 | ", ALL),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_executes_what_it_can_change(
+    copied: Path, executed: Callable[[], set[str]], name: str
+) -> None:
+    """And nothing else; taken back, nothing at all."""
+    file, before, after, pages = EDITS[name]
+    path = copied / file
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    assert before in text
+    path.write_text(text.replace(before, after, 1) if before else after, encoding="utf-8")
+    everything = {c.path.relative_to(DOCS).as_posix() for c in read(DOCS) if c.cells}
+    expected = everything if pages == ALL else set()
+    for page in () if pages == ALL else pages:
+        expected |= importing(page[1:]) if page.startswith(".") else {page}
+    try:
+        assert executed() == expected
+    finally:
+        path.write_text(text, encoding="utf-8") if text else path.unlink()
+    assert executed() == set()
+
+
+def test_attention_executes_what_imports_it_at_all(
+    copied: Path, executed: Callable[[], set[str]]
+) -> None:
+    """Directly or through a model; no page that has no model."""
+    path = copied / "src/llmbook/attention.py"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text + "\nNEW = 1\n", encoding="utf-8")
+    found = executed()
+    path.write_text(text, encoding="utf-8")
+    assert importing("attention", "transformer", "llama", "gpt", "bert", "t5") <= found
+    assert not found & importing("emissions", "experiments.word_tests", "experiments.stories")

@@ -13,6 +13,7 @@ import random
 import signal
 import socket
 import sys
+import time
 
 from llmbook.weave import kernel
 
@@ -64,8 +65,10 @@ def main(descriptor: int, modules: list[str]) -> None:
                     os._exit(0)
             for file in files:
                 os.close(file)
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(-1, 0)
+    with contextlib.suppress(ChildProcessError):  # one may be about to end; others die with us
+        for _ in range(50):
+            os.waitpid(-1, os.WNOHANG)
+            time.sleep(0.01)
 
 
 if __name__ == "__main__":
