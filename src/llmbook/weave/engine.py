@@ -23,14 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 from llmbook.weave.chapter import Chapter, Part, WeaveError
 from llmbook.weave.sources import ASKS, KNOWN, Package, Sources, content_of, hash_of, package_root
-from llmbook.weave.store import changed_at, load, prune, save, turn, version_of
+from llmbook.weave.store import VARIANTS, changed_at, load, prune, save, turn, version_of
 
 if TYPE_CHECKING:
     from llmbook.weave.processes import Processes
 
 VERSIONED = ("numpy", "torch", "matplotlib", "ipython")
 KEPT = 500  # results in the store, and lists of what they depend on; the oldest go first
-VARIANTS = 8  # of what a chapter depended on, when it ran lately
 TIMEOUT = 600  # seconds for one cell
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 

@@ -15,12 +15,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from llmbook.weave.sources import Package, Sources, hash_of, package_root
+from llmbook.weave.sources import KNOWN, Package, Sources, hash_of, package_root
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 RESULTS = "LLMBOOK_RESULTS"  # the environment variable that tells a kernel where the store is
+VARIANTS = 8  # of what a result depended on, when it was made lately
 KEPT = 10_000  # values, of some hundred bytes each: 20 for each chapter's result in a full store
 NO_ROOM = "make room there, or give the right to write"  # what mends an OSError
 STARTED = time.time()  # what has been edited since may not be what this process has imported
@@ -104,7 +105,7 @@ def kept(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Call a function once; from then on give what it returned then.
 
     What it returned is used again in every process until the code of the function's module changes,
-    or of a module of its package that it imports, directly or not, or a data file that these name,
+    or of a module of its package that it imported, directly or not, or a data file that these name,
     an argument, or the version of Python, NumPy or PyTorch. If several processes ask for the same,
     one computes and the others wait. Randomness must come from a seed among the arguments.
 
@@ -138,30 +139,54 @@ def kept(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     sources = Sources(folder, {package: package_root(package)})
     code = Package(package, sources)
     closure = code.closure([module])
-    data = code.data(closure)
-    MODULES.update(str(code.files[name]) for name in closure)
-    DATA.update(map(str, data))
-    names = [f"module {sources.name(code.files[name])}" for name in closure]
-    names += [f"file {sources.name(file)}" for file in data]
     versions = [sys.version_info[:3], version_of("numpy"), version_of("torch")]
     called = [f"{module}.{name}", _content(list(args)), _content(kwargs)]
-    key = hash_of(json.dumps([called, sources.state(names), versions]))
-    edited = any(changed_at(code.files[m]) >= STARTED for m in closure)
-    path = folder / "kept" / f"{key}.json"
-    if found := load(path, "value"):
+    listed = hash_of(json.dumps([called, versions]))
+    variants = folder / "kept" / KNOWN / f"{listed}.json"
+
+    def place(modules: Iterable[str]) -> tuple[Path, list[Path], list[Path]]:
+        """Where a value is that was made with some modules; their files, and the data they name."""
+        files = [code.files[m] for m in sorted(modules) if m in code.files]
+        data = code.data(m for m in modules if m in code.files)
+        names = [f"module {sources.name(file)}" for file in files]
+        names += [f"file {sources.name(file)}" for file in data]
+        state = hash_of(json.dumps([listed, sources.state(names)]))
+        return folder / "kept" / f"{state}.json", files, data
+
+    def depend(files: list[Path], data: list[Path]) -> None:
+        MODULES.update(map(str, files))
+        DATA.update(map(str, data))
+
+    def find() -> list[Any] | None:
+        for modules in (load(variants, "variants") or [[]])[0]:
+            path, *made_from = place(modules)
+            if found := load(path, "value"):
+                depend(*made_from)
+                return found
+        return None
+
+    if found := find():
         return found[0]  # type: ignore[no-any-return]
     from filelock import FileLock
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if found := load(path, "value"):  # another process has made it while we waited
+    edited = any(changed_at(code.files[m]) >= STARTED for m in closure)
+    variants.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(variants.with_suffix(".lock")):
+        if found := find():  # another process has made it while we waited
             return found[0]  # type: ignore[no-any-return]
         value = function(*args, **kwargs)
         _check(value, f"{module}.{name}")
+        modules = sorted(closure & set(sys.modules))  # of those that it could import
+        path, *made_from = place(modules)
+        depend(*made_from)
         if not edited:
             save(path, function=f"{module}.{name}", value=value)
-    with FileLock(path.parent / "lock"):
-        prune(path.parent, KEPT)
+            before = (load(variants, "variants") or [[]])[0]
+            others = [variant for variant in before if variant != modules]
+            save(variants, variants=[modules, *others][:VARIANTS])
+    with FileLock(folder / "kept" / "lock"):
+        prune(folder / "kept", KEPT)
+        prune(variants.parent, KEPT)
     return json.loads(json.dumps(value))  # type: ignore[no-any-return]
 
 
