@@ -107,3 +107,30 @@ def test_no_edit_is_lost(served: Served) -> None:
     assert served.process.wait(20) == 0
     assert wait_until(lambda: not book.kernels(), 10)
     assert "Traceback" not in (book.root / "log").read_text()
+
+
+def test_a_page_can_be_read_while_it_runs(make_book: MakeBook) -> None:
+    """Prose and code at once, a box for what is to come, then the output; a build never has a box."""
+    book = make_book()
+    slow = "import time\ntime.sleep(6)\nprint('ready', 6 * 7)"
+    text = "# Home\n\nProse.\n\n```python\n{}\n```\n\nIt is `{{python}} 40 + 2`.\n"
+    book.write("index.md", text.format(slow))
+    served = Served(book)
+    try:
+        started = time.monotonic()
+        assert served.shows("Prose.", "running …")
+        assert served.shows("ready 42", "It is <span", ">42<", but="running …")
+        assert time.monotonic() - started > 2
+        book.write("index.md", text.format(slow.replace("7", "8")))
+        assert served.shows("running …", "6 * 8")
+        assert served.shows("ready 48", but="running …")
+        book.write("index.md", text.format(slow.replace("7", "9")))
+        assert served.shows("running …", "6 * 9")
+    finally:
+        os.killpg(served.process.pid, signal.SIGKILL)
+        served.process.wait(10)
+    status, said = book.build()
+    assert status == 0, said
+    assert b"ready 54" in book.files()["index.html"]
+    assert b"running" not in book.files()["index.html"]
+    assert not [name for name, file in book.files().items() if b"weave-page" in file]

@@ -22,6 +22,7 @@ from llmbook.weave.sources import content_of, hash_of
 from llmbook.weave.store import load, save, write_atomically
 
 WATTS_A_CORE = 15  # of a server processor at work, what the page's own cost is estimated with
+NOTEBOOKS, PENDING = "notebooks", "pending"  # where they are kept, and those of what still runs
 LISTING = re.compile(r"""^```python .*\blisting=["']?([\w.]+)""", re.M)
 OF_ALL_PAGES = re.compile(r"^```(?:outline|seeds|corrections) *$", re.M)  # read other pages too
 
@@ -128,7 +129,8 @@ class _Weaver:
             record = kept.get(uri)
             if record and record["figures"][0] == self.book.figures.get(record["part"], 0):
                 self.book.figures[record["part"]] = record["figures"][1]
-                self.woven[uri] = self._page(uri, record["body"], record["meta"], record["cells"])
+                files = self._notebooks(uri) if record["cells"] else ()
+                self.woven[uri] = Woven(record["body"], record["meta"], *files)
                 continue
             if self.blocks is None:
                 self._read_data()
@@ -179,11 +181,11 @@ class _Weaver:
             return
         meta = _page_facts(uri, chapter, None if pending else result)
         texts = (notebook, empty_notebook(notebook)) if chapter.cells else ()
-        files = self._notebooks(uri)
-        for file, text in zip(files, () if pending else texts, strict=False):
+        files = self._notebooks(uri, PENDING if pending else NOTEBOOKS)
+        for file, text in zip(files, texts, strict=False):
             if not file.exists() or file.read_text(encoding="utf-8") != text:
                 write_atomically(file, text)
-        self.woven[uri] = self._page(uri, body, meta, bool(chapter.cells))
+        self.woven[uri] = Woven(body, meta, *(files if chapter.cells else ()))
         key = self._key(uri)
         made = not isinstance(result, WeaveError) and (basis or not chapter.cells)
         if key and made and self.sound:
@@ -204,13 +206,9 @@ class _Weaver:
             except (TypeError, OSError):  # front matter that JSON cannot hold; a read-only store
                 self._record(uri).unlink(missing_ok=True)
 
-    def _notebooks(self, uri: str) -> tuple[Path, Path]:
-        path = (self.cache / "notebooks" / uri).with_suffix(".ipynb")
+    def _notebooks(self, uri: str, folder: str = NOTEBOOKS) -> tuple[Path, Path]:
+        path = (self.cache / folder / uri).with_suffix(".ipynb")
         return path, path.with_stem(f"{path.stem}-empty")
-
-    def _page(self, uri: str, body: str, meta: dict[str, Any], cells: bool) -> Woven:
-        files = self._notebooks(uri)
-        return Woven(body, meta, *(files if cells and all(f.exists() for f in files) else ()))
 
     # --- what is kept of a page
 

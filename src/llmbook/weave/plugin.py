@@ -3,7 +3,6 @@
 import contextlib
 import re
 import sys
-import threading
 from html import escape, unescape
 from importlib import import_module
 from importlib.util import find_spec
@@ -118,9 +117,9 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
             self.background.close()
 
     def on_serve(self, server: LiveReloadServer, **_: Any) -> LiveReloadServer:
-        """See what has run while the server was about to start."""
-        if self.background and self.background.running:
-            threading.Timer(2, self.background.build_again).start()
+        """Begin to execute: the book can be read."""
+        if self.background:
+            self.background.begin()
         return server
 
     def on_files(self, files: Files, *, config: MkDocsConfig) -> Files:
@@ -146,9 +145,9 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
             if uri.endswith(".py") and woven.notebook:
                 files.remove(files.src_uris[uri])
             for notebook in filter(None, (woven.notebook, woven.empty)):
-                name = notebook.relative_to(self.cache / "notebooks").as_posix()
-                folder, directory_urls = str(self.cache / "notebooks"), config.use_directory_urls
-                files.append(File(name, folder, config.site_dir, directory_urls))
+                folder, *name = notebook.relative_to(self.cache).parts
+                source, target = str(self.cache / folder), config.site_dir
+                files.append(File("/".join(name), source, target, config.use_directory_urls))
         return files
 
     def on_nav(self, nav: Navigation, *, config: MkDocsConfig, files: Files) -> None:

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from llmbook.weave.sources import hash_of
 from llmbook.weave.store import prune
 
 Outcome = tuple[Result | WeaveError, Basis | None]
+TOGETHER = 1.0  # seconds in which chapters that have run are waited for, to be shown at once
 
 RELOAD = Path(__file__).with_name("reload.js").read_text(encoding="utf-8")
 
@@ -55,7 +56,11 @@ class Background:
         self.running: dict[str, Future[Outcome]] = {}
         self.pool: ThreadPoolExecutor | None = None
         self.processes: Any = None
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
+        self.libraries: set[str] = set()
+        self.closed = False
+        self.may_begin = threading.Event()
+        self.timer: threading.Timer | None = None
 
     def run(
         self,
@@ -74,7 +79,7 @@ class Background:
             for chapter in chapters
         }
         with self.lock:
-            self.processes.preload(engine.libraries(chapters))
+            self.libraries |= engine.libraries(chapters)
             for name in self.running.keys() - wanted:
                 self.running.pop(name).cancel()
                 self.processes.interrupt(name)
@@ -83,15 +88,28 @@ class Background:
                 if found and found.done():
                     done(chapter, *found.result())
                 elif not found:
-                    future = self.pool.submit(engine.run_chapter, chapter, self.processes, name)
+                    future = self.pool.submit(self._execute, engine, chapter, name)
                     self.running[name] = future
                     future.add_done_callback(functools.partial(self._tell, chapter))
 
+    def begin(self) -> None:
+        """Execute what waits: the first build is done, and its server about to start."""
+        self.may_begin.set()
+
+    def _execute(self, engine: Engine, chapter: Chapter, name: str) -> Outcome:
+        self.may_begin.wait()
+        with self.lock:
+            if self.closed:
+                raise CancelledError
+            self.processes.preload(self.libraries)
+        return engine.run_chapter(chapter, self.processes, name)
+
     def _tell(self, chapter: Chapter, future: Future[Outcome]) -> None:
         """Have the book built again."""
-        if future.cancelled():
+        try:
+            outcome, _ = future.result()
+        except CancelledError:
             return
-        outcome, _ = future.result()
         took = f"{outcome.seconds:.1f} s" if isinstance(outcome, Result) else "failed"
         self.log.info(f"executed {chapter.path.name}: {took}")
         self.build_again()
@@ -99,11 +117,22 @@ class Background:
             prune(self.cache, KEPT)
 
     def build_again(self) -> None:
-        """Let MkDocs, which watches a file, see a change."""
+        """Let MkDocs, which watches a file, see a change; of several at once, one."""
+        with self.lock:
+            if self.timer is None or not self.timer.is_alive():
+                self.timer = threading.Timer(TOGETHER, self._touch)
+                self.timer.start()
+
+    def _touch(self) -> None:
         self.finished.write_text(str(time.time()), encoding="utf-8")
 
     def close(self) -> None:
         """End what runs."""
+        with self.lock:
+            self.closed = True
+            self.may_begin.set()
+            if self.timer:
+                self.timer.cancel()
         if self.pool:
             self.pool.shutdown(wait=False, cancel_futures=True)
         if self.processes:
