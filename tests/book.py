@@ -38,3 +38,9 @@ def headings(path: Path) -> list[str]:
     """The headings of a page, as they read."""
     found = re.findall(r"(?m)^#{1,3} (.+?)(?: \{.*\})?$", prose(path))
     return [re.sub(r"`", "", heading) for heading in found]
+
+
+def pages_of(site: Path, name: str = "*.html") -> list[Path]:
+    """The pages of a built site, without those that only say where one has moved."""
+    moved = {page.relative_to(DOCS) for page in DOCS.rglob("*.html")}
+    return [page for page in sorted(site.rglob(name)) if page.relative_to(site) not in moved]

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urljoin
 
 import pytest
 
-from tests.book import ROOT
+from tests.book import ROOT, pages_of
 from tests.links import NEW, OWN, Visit, main, outward, pages, read, write
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def test_what_a_notebook_cites_is_a_link(parsed: "dict[str, BeautifulSoup]") -> 
 def test_the_map_of_the_site_names_its_pages(site: Path) -> None:
     """Nothing that is not there, and every page but the one for what is missing."""
     named = set(re.findall(r"<loc>(.*?)</loc>", (site / "sitemap.xml").read_text("utf-8")))
-    there = {path.relative_to(site).as_posix() for path in site.rglob("index.html")}
+    there = {path.relative_to(site).as_posix() for path in pages_of(site, "index.html")}
     assert named == {SITE + path.removesuffix("index.html") for path in there}
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests import test_browser
-from tests.book import DOCS
+from tests.book import DOCS, pages_of
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
@@ -52,7 +52,7 @@ def parsed(site: Path) -> "dict[str, Tag]":
     from bs4 import BeautifulSoup
 
     found = {}
-    for page in sorted(site.rglob("index.html")):
+    for page in pages_of(site, "index.html"):
         soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
         content = soup.select_one("article")
         assert content is not None

@@ -3,6 +3,8 @@
 import gzip
 import logging
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,40 @@ def test_the_site_offers_its_notebooks_and_its_inventory(site: Path) -> None:
         link = re.search(r'<a href="([^"]+\.ipynb)" download', page.read_text("utf-8"))
         assert link, path
         assert (page.parent / link[1]).resolve().is_file(), (path, link[1])
+
+
+HEAVY = """
+import sys
+from pathlib import Path
+from tests.conftest import build_book
+
+build_book(Path(sys.argv[1]))
+heavy = "torch matplotlib numpy IPython nbclient nbconvert grimp griffe jupytext bs4 pybtex py_mini_racer"
+print([n for n in heavy.split() if type(sys.modules.get(n)).__name__ == "module"])
+"""
+
+
+def test_a_build_with_nothing_to_do_imports_nothing_heavy(site: Path, tmp_path: Path) -> None:
+    """Neither what chapters need, nor what makes labs, API pages, formulas and references."""
+    command = [sys.executable, "-c", HEAVY, str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_moved_api_pages_lead_to_where_they_are(site: Path) -> None:
+    """With a script to the same name there, without to the page."""
+    moved = sorted(DOCS.glob("api/*/index.html"))
+    assert len(moved) == 16
+    for path in moved:
+        page = BeautifulSoup((site / path.relative_to(DOCS)).read_bytes(), "html.parser")
+        html, link = page.select_one("html"), page.select_one("link[rel=canonical]")
+        assert html
+        assert link
+        target = (site / path.parent.relative_to(DOCS) / str(link["href"])).resolve()
+        text = (target / "index.html").read_text(encoding="utf-8")
+        assert f'id="{html["data-new"]}' in text
+        assert page.select("noscript meta[http-equiv=refresh]")
+        assert str(html["data-old"]).rpartition(".")[2] == path.parent.name
 
 
 def test_nothing_of_the_books_machinery_is_published(site: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from llmbook.weave.__main__ import main
 from tests import test_browser
-from tests.book import DOCS, ROOT
+from tests.book import DOCS, ROOT, pages_of
 from tests.test_browser import choose, serving, visit
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ def test_every_page_has_all_that_it_has_today(site: Path, zensical: Path) -> Non
     """Headings, cells, outputs, figures, formulas, tables and the rest: the same on every page, but for labs."""
     from bs4 import BeautifulSoup
 
-    pages = {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
-    there = {path.relative_to(zensical).as_posix() for path in zensical.rglob("*.html")}
+    pages = {path.relative_to(site).as_posix() for path in pages_of(site)}
+    there = {path.relative_to(zensical).as_posix() for path in pages_of(zensical)}
     assert {page for page in pages ^ there if not page.startswith("labs/")} == set()
     seen: Counter[str] = Counter()
     wrong = []

@@ -71,10 +71,10 @@ class BookFigure(Figure):
 
     def __init__(
         self,
-        width: float,
-        height: float,
+        width: float | int,
+        height: float | int,
         *,
-        narrow_height: float | None = None,
+        narrow_height: float | int | None = None,
         table: Sequence[Sequence[str]] | None = None,
     ) -> None:
         super().__init__(figsize=(width / 72, height / 72))

@@ -56,7 +56,7 @@ class _Loader(yaml.SafeLoader):
     """Reads a configuration without the packages whose tags it has."""
 
 
-def _environment(loader: yaml.Loader, node: yaml.Node) -> Any:
+def _environment(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
     from yaml_env_tag import construct_env_tag  # type: ignore[import-untyped]  # MkDocs has it
 
     return construct_env_tag(loader, node)

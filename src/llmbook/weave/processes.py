@@ -60,11 +60,11 @@ class Running:
                 self.lines.put(line)
         self.lines.put("")
 
-    def begin(self, timeout: float) -> None:
+    def begin(self, timeout: float | int) -> None:
         """Wait until it has begun."""
         self.pid = self.answer(timeout)["pid"]
 
-    def answer(self, timeout: float) -> dict[str, Any]:
+    def answer(self, timeout: float | int) -> dict[str, Any]:
         """The next answer.
 
         Raises:
