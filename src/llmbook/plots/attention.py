@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from matplotlib.patches import Rectangle
 
 from llmbook.plots.palette import LIGHT
-from llmbook.plots.style import BookFigure, S, cover, style
+from llmbook.plots.style import BookFigure, Real, S, cover, style
 
 
 def heatmap(
@@ -98,7 +98,7 @@ class _Grid:
     """
 
     def __init__(
-        self, shape: tuple[int, ...], side: float, *, width: float, left: float, top: float
+        self, shape: tuple[int, ...], side: float, *, width: Real, left: Real, top: Real
     ) -> None:
         self.rows, self.columns = shape
         self.side, self.left, self.top = side, left, top
@@ -127,7 +127,7 @@ class _Grid:
             self.axes.text((column + 0.5) * self.side, -7, word, ha="left" if slant else "center",
                            va="bottom", rotation=slant)  # fmt: skip
 
-    def name_axes(self, names: tuple[str, str], *, beside: float, above: float) -> None:
+    def name_axes(self, names: tuple[str, str], *, beside: Real, above: Real) -> None:
         """Write the names of the vertical and the horizontal axis, some pixels from the cells."""
         middle, centre = self.rows * self.side / 2, self.columns * self.side / 2
         self.axes.text(centre, -above, names[1], ha="center", va="bottom", color=LIGHT["amber"],

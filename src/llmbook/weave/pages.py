@@ -137,11 +137,12 @@ class Pages:
             for name in snippets.get("auto_append", [])
         ]
         hooks = [content_of(root / hook) for hook in config.hooks]
-        level = logging.getLogger("mkdocs").getEffectiveLevel()  # decides what MkDocs collects
+        level = logging.getLogger("mkdocs").getEffectiveLevel()
+        hears = [level > logging.DEBUG, level <= logging.WARNING]  # links to anchors, and warnings
         chosen = {name: value for name, value in config.items() if name not in APART}
         plugins = {name: dict(getattr(p, "config", {})) for name, p in config.plugins.items()}
         theme = [config.theme.name, dict(config.theme)]
-        return [chosen, plugins, theme, appended, hooks, level]
+        return [chosen, plugins, theme, appended, hooks, hears]
 
     def _listen(self) -> None:
         """Hear what is registered while a page is converted."""
