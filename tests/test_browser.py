@@ -22,6 +22,19 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+def found_chromium() -> str:
+    """Where a Chromium is; without one, browser tests are skipped, or fail where they must run."""
+    if CHROMIUM is None:
+        message = "no Chromium found: install one (Debian: apt-get install chromium) to run the browser tests"
+        if os.environ.get("LLMBOOK_REQUIRE_BROWSER"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return CHROMIUM
+
+
 @contextlib.contextmanager
 def serving(folder: Path) -> Iterator[str]:
     """A folder behind a plain file server, under a sub-path."""
@@ -50,16 +63,11 @@ def address(site: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser(address: str) -> Iterator[Any]:
     """Makes views in a headless Chromium; the site is built before, because Playwright keeps an event loop."""
-    if CHROMIUM is None:
-        message = "no Chromium found: install one (Debian: apt-get install chromium) to run the browser tests"
-        if os.environ.get("LLMBOOK_REQUIRE_BROWSER"):
-            pytest.fail(message)
-        pytest.skip(message)
+    path = found_chromium()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
         contexts: dict[tuple[int, str], Any] = {}
 
         def context(width: int, scheme: Literal["light", "dark"]) -> Any:

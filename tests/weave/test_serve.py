@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.test_browser import FLAGS, found_chromium
 from tests.weave.conftest import MakeBook
 from tests.weave.test_killed import LONG, wait_until
 
@@ -134,3 +135,45 @@ def test_a_page_can_be_read_while_it_runs(make_book: MakeBook) -> None:
     assert b"ready 54" in book.files()["index.html"]
     assert b"running" not in book.files()["index.html"]
     assert not [name for name, file in book.files().items() if b"weave-page" in file]
+
+
+THEME = "theme: {name: material, font: false}"
+
+
+@pytest.mark.browser
+def test_a_reader_stays_where_they_are(make_book: MakeBook) -> None:
+    """A page is loaded again if it has changed, and shows the same place; not for another page."""
+    path = found_chromium()
+    from playwright.sync_api import sync_playwright
+
+    parts = [f"## Part {n}\n\n{'words and words ' * 80}\n" for n in range(30)]
+    text = "\n".join(["# Home\n", *parts])
+    book = make_book(index=text, other="# Other\n")
+    config = book.root / "mkdocs.yml"
+    config.write_text(config.read_text("utf-8").replace("theme: {name: mkdocs}", THEME), "utf-8")
+    served = Served(book)
+    try:
+        assert served.shows("Part 29")
+        with sync_playwright() as playwright:
+            page = playwright.chromium.launch(executable_path=path, args=FLAGS).new_page()
+            page.goto(f"http://{served.url}/")
+            heading = page.locator("#part-15")
+            heading.scroll_into_view_if_needed()
+            page.evaluate("scrollBy(0, 37)")
+            before = heading.bounding_box()
+            loads: list[object] = []
+            page.on("load", lambda loaded: loads.append(loaded))
+            book.write("other.md", "# Other\n\nEdited.\n")
+            page.wait_for_timeout(5000)
+            assert loads == []
+            book.write("index.md", text.replace("# Home\n", f"# Home\n\nNew. {'more ' * 500}\n", 1))
+            page.wait_for_function("document.body.innerText.includes('New.')", timeout=30_000)
+            page.wait_for_timeout(500)
+            after = heading.bounding_box()
+            assert before
+            assert after
+            assert abs(after["y"] - before["y"]) <= 2
+            assert len(loads) == 1
+    finally:
+        os.killpg(served.process.pid, signal.SIGKILL)
+        served.process.wait(10)

@@ -4,7 +4,8 @@
 (() => {
   const top = "weave-top", own = document.querySelector("meta[name=weave-page]").content
   let seen = 0
-  const anchors = () => [...document.querySelectorAll("[role=main] [id], main [id]")]
+  const text = () => document.querySelector("article") || document.querySelector("[role=main], main")
+  const anchors = () => [...(text() || document).querySelectorAll("[id]")]  // of no sticky column
   const stay = () => {
     const first = anchors().find(e => e.getBoundingClientRect().bottom > 0)
     if (first) {
