@@ -143,4 +143,5 @@ def test_its_pages_work_with_the_books_own_script(zensical: Path, browser: Any) 
         tab.keyboard.type("sinusoidal")
         tab.get_by_text("shift_matrix").first.wait_for()
         tab.close()
-        assert not wrong
+        left = "ERR_ABORTED"  # the page was loaded again before all of it had come
+        assert [said for said in wrong if left not in said] == []

@@ -72,7 +72,7 @@ def test_two_processes_at_once_make_it_once(book: Any) -> None:
     folder.mkdir()
     code = (
         f"import os\nfrom {book.package}.slow import Path, work\nfrom llmbook.weave.store import kept\n"
-        f"import grimp, filelock\nPath({str(folder)!r}, f'ready-{{os.getpid()}}').touch()\n"
+        f"import filelock\nPath({str(folder)!r}, f'ready-{{os.getpid()}}').touch()\n"
         f"print(kept(work, {str(folder)!r}))"
     )
     both = [

@@ -140,7 +140,8 @@ class Pages:
         level = logging.getLogger("mkdocs").getEffectiveLevel()
         hears = [level > logging.DEBUG, level <= logging.WARNING]  # links to anchors, and warnings
         chosen = {name: value for name, value in config.items() if name not in APART}
-        plugins = {name: dict(getattr(p, "config", {})) for name, p in config.plugins.items()}
+        others = {name: p for name, p in config.plugins.items() if name != "llmbook-weave"}
+        plugins = {name: dict(getattr(p, "config", {})) for name, p in others.items()}
         theme = [config.theme.name, dict(config.theme)]
         return [chosen, plugins, theme, appended, hooks, hears]
 
