@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llmbook.weave.blocks import Blocks, corrections, references
+from llmbook.book.blocks import Blocks, corrections, references
 from tests.book import DOCS, nav
 
 ROWS = corrections(DOCS)
@@ -90,5 +90,5 @@ def test_data_that_cannot_be_read_is_empty_whoever_asks_first(tmp_path: Path) ->
     assert error.path == tmp_path / "references.bib"
     for blocks in (first, last):
         assert (blocks.references(""), blocks.all_corrections("")) == ("\n", "")
-        assert blocks.cite("[a][a]") == "[a][a]"
+        assert blocks.finish("[a][a]") == "[a][a]"
     assert [str(each) for each in first.errors()] == [str(error)]

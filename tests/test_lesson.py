@@ -92,7 +92,7 @@ def test_every_diagram_has_its_drawing() -> None:
 @cache
 def fences() -> frozenset[str]:
     """The names of the book's own fences."""
-    from llmbook.weave.blocks import Blocks
+    from llmbook.book.blocks import Blocks
 
     return frozenset(Blocks(DOCS).functions)
 

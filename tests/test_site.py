@@ -170,7 +170,7 @@ def test_a_lab_page_has_the_markup_of_a_chapter(tmp_path: Path, site: str) -> No
     """Cells, folded solutions and formulas; nothing inlined, nothing fetched from elsewhere."""
     (tmp_path / "docs/labs").mkdir(parents=True)
     (tmp_path / "docs/labs/one-lab.py").write_text(LAB, encoding="utf-8")
-    jupyter = "[llmbook-weave, {mkdocs-jupyter: {include: ['labs/*'], execute: false, ignore: ['*-empty.ipynb']}}]"
+    jupyter = "[{llmbook-weave: {labs: labs/*.py}}, {mkdocs-jupyter: {include: ['labs/*'], execute: false, ignore: ['*-empty.ipynb']}}]"
     build_tiny(tmp_path, "# Home\n", config=site + TINY.replace("[llmbook-weave]", jupyter))
     page = (tmp_path / "site/labs/one-lab/index.html").read_text(encoding="utf-8")
     lab = page[page.index("<h1") : page.index("ZeroDivisionError") + 60]

@@ -98,3 +98,35 @@ def test_the_wheel_is_a_plugin_of_mkdocs(python: str, foreign: Path) -> None:
     for _ in range(2):
         run(python, "-m", "mkdocs", "build", "--strict", folder=foreign)
         assert ">42<" in (foreign / "site/index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the lines are for a POSIX shell")
+def test_the_documentation_starts_a_book_of_ones_own(python: str, tmp_path: Path) -> None:
+    """Its lines, in an empty folder; what is installed is the wheel, and the server is not begun."""
+    page = (ROOT / "docs/api/weave.md").read_text(encoding="utf-8")
+    lines = page.partition("```sh\n")[2].partition("\n```")[0].splitlines()
+    assert len(lines) == 10
+    done = [line for line in lines if not line.startswith("pip ") and not line.endswith(" serve")]
+    assert len(done) == 8
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    path = f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"
+    command = ["sh", "-ec", "\n".join(done)]
+    found = subprocess.run(
+        command, cwd=tmp_path, env={**clean, "PATH": path}, capture_output=True, text=True
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert ">12<" in found.stdout
+    assert (tmp_path / "mybook/site/index.ipynb").is_file()
+    assert (tmp_path / "mybook/site/assets/weave.css").is_file()
+
+
+def test_without_its_extra_weave_says_what_to_install(tmp_path: Path) -> None:
+    """Not the name of a module that a reader has never heard of."""
+    (tmp_path / "docs").mkdir()
+    hide = "import sys; sys.modules['yaml'] = None; sys.argv[1:] = ['docs', '-o', 'out']"
+    start = f"{hide}; import runpy; runpy.run_module('llmbook.weave', run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-c", start], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr == "error: yaml is not installed: pip install 'llmbook[docs]'\n"

@@ -86,6 +86,55 @@ const mend = () => {
   }
 };
 
+// A citation, an abbreviation, a word of the glossary: what it means opens beside the text where there is room, else below its paragraph.
+const beside = { of: null, box: null, glossary: null };
+const SAID = "main article :is(a.cite, abbr, a[href*='glossary/#'])";
+const meaning = async (anchor) => {
+  if (anchor.title) (anchor.dataset.said = anchor.title), anchor.removeAttribute("title");
+  if (anchor.dataset.said) return anchor.dataset.said;
+  const address = new URL(anchor.href);
+  beside.glossary ??= fetch(address.pathname).then((answer) => answer.text()).then((text) => new DOMParser().parseFromString(text, "text/html"));
+  const head = (await beside.glossary).getElementById(address.hash.slice(1));
+  return head ? head.nextElementSibling.textContent : "";
+};
+const shut = () => {
+  beside.of?.removeAttribute("aria-describedby");
+  beside.box?.remove();
+  beside.of = beside.box = null;
+};
+const openBeside = async (anchor) => {
+  if (beside.of === anchor) return;
+  shut();
+  beside.of = anchor;
+  const said = await meaning(anchor).catch(() => "");
+  if (!said || beside.of !== anchor) return;
+  const article = anchor.closest("article"), box = document.createElement("div");
+  Object.assign(box, { className: "beside", id: "beside", textContent: said });
+  box.setAttribute("role", "note");
+  const block = anchor.closest("p, li, table, figure, .admonition, details") ?? anchor.parentElement;
+  if (wide.matches) {
+    article.append(box);
+    box.style.top = anchor.getBoundingClientRect().top - article.getBoundingClientRect().top + "px";
+  } else block.after(box);
+  anchor.setAttribute("aria-describedby", "beside");
+  beside.box = box;
+};
+const wide = matchMedia("(min-width: 61em)");
+document.addEventListener("mouseover", ({ target }) => {
+  const anchor = wide.matches && target.closest(SAID);
+  if (anchor) openBeside(anchor);
+  else if (wide.matches && beside.box && !target.closest(".beside") && document.activeElement !== beside.of) shut();
+});
+document.addEventListener("focusin", ({ target }) => (target.matches(SAID) && wide.matches ? openBeside(target) : target.closest(".beside") || shut()));
+document.addEventListener("keydown", (event) => event.key === "Escape" && shut());
+document.addEventListener("click", (event) => {
+  const anchor = event.target.closest(SAID);
+  if (!anchor || wide.matches || beside.of === anchor) return; // a second tap follows the link
+  event.preventDefault();
+  event.stopPropagation();
+  openBeside(anchor);
+}, true);
+
 // With instant navigation a page comes as a new article in the old document.
 document.addEventListener("DOMContentLoaded", () => {
   let article = null;
@@ -93,6 +142,8 @@ document.addEventListener("DOMContentLoaded", () => {
     mend();
     if (article === (article = document.querySelector("main article"))) return;
     openTabs();
+    shut();
+    document.querySelectorAll("article abbr").forEach((word) => (word.tabIndex = 0));
     document.querySelectorAll(".sortable table").forEach(makeSortable);
   };
   look();

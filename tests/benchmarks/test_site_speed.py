@@ -24,7 +24,8 @@ from tests.benchmarks.conftest import Compare
 from tests.book import DOCS, PARTS, ROOT, chapters, nav_text
 
 CACHE = ROOT / ".cache/weave"
-WEAVE = f"  - llmbook-weave: {{cache: {CACHE}}}\n"
+WEAVE = re.compile(r"  - llmbook-weave: \{(.*)\}\n")
+OURS = rf"  - llmbook-weave: {{cache: {CACHE},\1}}\n"
 # How many times as fast we must be: with nothing to do, with a sentence under `serve`, with a title
 # or a docstring, with 200 chapters and nothing to do; as Sphinx; and a chapter of many as one of few.
 NO_OP, EDIT, SHOWN, MANY, AS_SPHINX, CHAPTER = 1 / 0.08, 1 / 0.1, 1 / 0.2, 1 / 0.15, 1 / 0.7, 0.9
@@ -39,7 +40,7 @@ def _only_when_timing(request: pytest.FixtureRequest) -> None:
 def configuration(folder: Path, weave: str, *, whole: bool = True, jupyter: str = "") -> Path:
     """The book's `mkdocs.yml` for another folder; without the API and the labs unless whole."""
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    text = text.replace("  - llmbook-weave\n", weave).replace("[src]", f"[{ROOT / 'src'}]")
+    text = WEAVE.sub(weave, text).replace("[src]", f"[{ROOT / 'src'}]")
     if not whole:
         text = text.replace(nav_text(), "")
         text = re.sub(r"  - mkdocs-jupyter:.*\n", jupyter, text)
@@ -61,7 +62,7 @@ def both(root: Path, docs: Path, *, whole: bool = True) -> tuple[Path, Path]:
     ours, plain = root / "ours", root / "plain"
     shutil.copytree(docs, ours / "docs")
     assert write_woven([str(ours / "docs"), "-o", str(plain / "docs"), "--cache", str(CACHE)]) == 0
-    configuration(ours, WEAVE, whole=whole)
+    configuration(ours, OURS, whole=whole)
     configuration(plain, "", whole=whole)
     return ours, plain
 

@@ -26,7 +26,14 @@ from llmbook.plots.charts import bars, dots, line_chart, signed_image
 from llmbook.plots.palette import COLOURS, LIGHT
 from llmbook.plots.points import Names, _overlap, plane, timeline
 from llmbook.plots.style import BookFigure, M, S
-from llmbook.weave.figures import NARROW, themed_svgs
+from llmbook.weave import figures
+from llmbook.weave.figures import NARROW, colours_of
+
+
+def themed_svgs(figure: Figure) -> list[dict[str, str | int]]:
+    """The figure in the book's colours."""
+    return figures.themed_svgs(figure, colours_of("llmbook.plots.palette"))
+
 
 SIZES = {
     model.name: (model.decimal_year, model.parameters, model.active_parameters)

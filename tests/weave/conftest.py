@@ -20,7 +20,7 @@ from llmbook.weave.chapter import WeaveError
 MKDOCS = """
 site_name: tiny
 theme: {{name: mkdocs}}
-plugins: [{{llmbook-weave: {{package: {package}}}}}]
+plugins: [{{llmbook-weave: {{package: {package}, blocks: llmbook.book.blocks, palette: llmbook.plots.palette}}}}]
 markdown_extensions: [md_in_html, attr_list]
 validation: {{links: {{not_found: warn, anchors: warn}}}}
 """

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbook.weave.blocks import reading_minutes
 from llmbook.weave.chapter import Chapter, WeaveError, parse_options, read_chapter
+from llmbook.weave.reading import reading_minutes
 
 DOCS = Path(__file__).parents[2] / "docs"
 PARTS = ("evolution", "transformer", "models", "challenges")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mkdocs.config import load_config
 
-from llmbook.weave.blocks import Blocks
+from llmbook.weave.book import weave_book
 from llmbook.weave.configuration import Site, read_site
 from tests.book import ROOT, nav
 
@@ -24,7 +24,7 @@ def test_the_books_own_configuration_is_read_as_mkdocs_reads_it() -> None:
     """Its address, and all pages of its navigation in their order."""
     config = load_config(str(ROOT / "mkdocs.yml"))
     site = read_site(ROOT / "mkdocs.yml")
-    assert site == Site.of(config.site_url, config.nav)
+    assert site == Site.of(config.site_url, config.nav, config.plugins["llmbook-weave"].config)
     assert list(site.pages) == nav()
     assert site.address.startswith("https://")
 
@@ -58,16 +58,20 @@ def test_a_configuration_that_cannot_be_read_is_an_error_of_the_data(
 ) -> None:
     """With its place; the book then has no order. Asking again gives the same."""
     (tmp_path / "mkdocs.yml").write_text(text)
-    blocks = Blocks(tmp_path / "docs")
-    assert [(e.path, e.line) for e in blocks.errors()] == [(tmp_path / "mkdocs.yml", line)]
-    assert blocks.errors() == blocks.errors()
-    assert blocks.site == Site()
+    (tmp_path / "docs").mkdir()
+    _, errors = weave_book(tmp_path / "docs", [], tmp_path / "cache")
+    assert [(e.path, e.line) for e in errors] == [(tmp_path / "mkdocs.yml", line)]
 
 
 def test_who_knows_the_site_can_say_so(tmp_path: Path) -> None:
     """Then no file is read."""
     (tmp_path / "mkdocs.yml").write_text("nav: [\n")
-    blocks = Blocks(tmp_path / "docs", Site("https://example.org/", ("b.md", "a.md")))
-    assert not blocks.errors()
-    linked = blocks.links(tmp_path / "docs/one/a.md", "[b](../b.md#c)")
-    assert linked == "[b](https://example.org/b/#c)"
+    page = tmp_path / "docs/one/a.md"
+    page.parent.mkdir(parents=True)
+    page.write_text("[b](../b.md#c)\n\n```python\n1\n```\n")
+    site = Site("https://example.org/", ("b.md", "a.md"))
+    woven, errors = weave_book(tmp_path / "docs", ["one/a.md"], tmp_path / "cache", site=site)
+    assert not errors
+    notebook = woven["one/a.md"].notebook
+    assert notebook
+    assert "[b](https://example.org/b/#c)" in notebook.read_text(encoding="utf-8")

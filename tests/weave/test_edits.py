@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from llmbook.book.blocks import Blocks
 from llmbook.weave import engine
-from llmbook.weave.blocks import Blocks
 from llmbook.weave.chapter import Chapter, read_chapter
 from llmbook.weave.lab_pages import read_lab
 from tests.book import DOCS, ROOT, nav

@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown import Markdown
 
-from llmbook.weave.blocks import Blocks
+from llmbook.book.blocks import Blocks
 from llmbook.weave.book import weave_book
 from llmbook.weave.chapter import Chapter, WeaveError, read_chapter
+from llmbook.weave.configuration import Site
 from llmbook.weave.engine import Result, key
 from llmbook.weave.kernel import FIGURE
 from llmbook.weave.lab_pages import read_lab
@@ -153,7 +154,7 @@ def outcome(read: Callable[..., Chapter], path: Path, outputs: list[Any]) -> str
         chapter = read(path)
         assert key(chapter, path.parent)
         result = Result([outputs[n % len(outputs)] for n, _ in enumerate(chapter.cells)], 0.0)
-        return weave(chapter, result, Book(BLOCKS.functions, (BLOCKS.cite,)))[0]
+        return weave(chapter, result, Book(BLOCKS.functions, BLOCKS.finish))[0]
     except WeaveError as caught:
         error = caught
     lines = path.read_bytes().decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
@@ -226,6 +227,7 @@ def test_data_that_cannot_be_read_is_named_once(
     (tmp_path / file).write_text(content)
     for name in "ab":
         (tmp_path / f"{name}.md").write_text("# A\n\n[x][y]\n")
-    woven, errors = weave_book(tmp_path, ["a.md", "b.md"], tmp_path / "cache")
+    site = Site(blocks="llmbook.book.blocks")
+    woven, errors = weave_book(tmp_path, ["a.md", "b.md"], tmp_path / "cache", site=site)
     assert [(error.path, error.line) for error in errors] == [(tmp_path / file, line)]
     assert len(woven) == 2

@@ -7,13 +7,14 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llmbook.book.blocks import Blocks
 from llmbook.weave import engine
-from llmbook.weave.blocks import Blocks
 from llmbook.weave.book import weave_book
 from llmbook.weave.chapter import Chapter, read_chapter
 from llmbook.weave.kernel import FIGURE
@@ -26,7 +27,9 @@ MakeBook = Callable[..., TinyBook]
 SETUP = """
 from IPython import get_ipython
 from llmbook.weave.kernel import _show
-get_ipython().display_formatter.mimebundle_formatter.for_type_by_name("matplotlib.figure", "Figure", _show)
+formatter = get_ipython().display_formatter.mimebundle_formatter
+show = lambda figure: _show(figure, "llmbook.plots.palette")
+formatter.for_type_by_name("matplotlib.figure", "Figure", show)
 """
 
 
@@ -74,7 +77,7 @@ async def in_jupyter(chapter: Chapter) -> list[list[dict[str, Any]]]:
 
 
 def shown(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Outputs as a page shows them: without counters, escape codes and frames of other files."""
+    """Outputs as a page shows them: without counters, control codes and frames of other files."""
     tidy: list[dict[str, Any]] = []
     for output in outputs:
         output = {name: value for name, value in output.items() if name != "execution_count"}
@@ -84,7 +87,7 @@ def shown(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if output["output_type"] == "error":
             output["traceback"] = []
         tidy.append(output)
-    return json.loads(engine.ANSI.sub("", json.dumps(tidy).replace("\\u001b", "\x1b")))  # type: ignore[no-any-return]
+    return engine._tidy(json.loads(json.dumps(tidy)))
 
 
 @pytest.mark.parametrize("chapter", chapters(), ids=lambda chapter: chapter.path.stem)
@@ -138,7 +141,7 @@ def test_no_chapter_changes_another(make_book: MakeBook) -> None:
             fork=fork,
         )
         assert not errors
-        assert ">10.0 [0.33333333] None 1</pre>" in woven["1.md"].markdown
+        assert ">10.0 [0.33333333] None 1</pre>" in unescape(woven["1.md"].markdown)
 
 
 KINDS = {

@@ -74,10 +74,8 @@ def test_a_figure_has_its_number_and_caption(make_book: Callable[..., TinyBook])
     assert woven["a.md"].notebook
     cells = json.loads(woven["a.md"].notebook.read_text("utf-8"))["cells"]
     assert [cell["cell_type"] for cell in cells] == ["markdown", "code", "markdown"]
-    assert cells[0]["source"] == "# A\n\nSee Figure 0.1."
-    assert cells[2]["source"] == (
-        "**Figure 0.1** A line of *two* points.\n\n\nIn Figure 0.1 it rises."
-    )
+    assert cells[0]["source"] == "# A\n\nSee Figure 1."
+    assert cells[2]["source"] == ("**Figure 1** A line of *two* points.\n\n\nIn Figure 1 it rises.")
 
 
 def test_nothing_of_the_books_own_markdown_is_in_a_notebook(site: Path) -> None:

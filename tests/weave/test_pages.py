@@ -21,7 +21,7 @@ site_url: https://example.org/tiny/
 theme: {{name: material, font: false, custom_dir: docs/overrides}}
 exclude_docs: "overrides/\\npart.md\\nabbreviations.md\\nreferences.bib"
 plugins:
-  - llmbook-weave: {{package: {package}}}
+  - llmbook-weave: {{package: {package}, blocks: llmbook.book.blocks, labs: labs/*.py, style: false}}
   - search
   - autorefs
   - mkdocs-jupyter: {{include: ["labs/*"], ignore: ["*.md", "*-empty.ipynb"], execute: false, include_source: true}}

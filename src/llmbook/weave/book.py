@@ -3,20 +3,22 @@
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from llmbook.weave.blocks import Blocks, reading_minutes, reading_order
+from llmbook.weave.blocks import Blocks, registered
 from llmbook.weave.chapter import Chapter, WeaveError, read_chapter
 from llmbook.weave.configuration import Site, read_site
 from llmbook.weave.engine import Basis, Engine, Result
 from llmbook.weave.lab_pages import read_lab
 from llmbook.weave.listing import module_of
-from llmbook.weave.notebook import empty_notebook
+from llmbook.weave.notebook import empty_notebook, linked
+from llmbook.weave.reading import reading_minutes, reading_order
 from llmbook.weave.render import Book, failure, weave
 from llmbook.weave.sources import content_of, hash_of
 from llmbook.weave.store import load, save, write_atomically
@@ -24,7 +26,6 @@ from llmbook.weave.store import load, save, write_atomically
 WATTS_A_CORE = 15  # of a server processor at work, what the page's own cost is estimated with
 NOTEBOOKS, PENDING = "notebooks", "pending"  # where they are kept, and those of what still runs
 LISTING = re.compile(r"""^```python .*\blisting=["']?([\w.]+)""", re.M)
-OF_ALL_PAGES = re.compile(r"^```(?:outline|seeds|corrections) *$", re.M)  # read other pages too
 
 
 @dataclass
@@ -53,8 +54,9 @@ def weave_book(
     sources: Iterable[str],
     cache: Path,
     *,
-    package: str | None = "llmbook",
+    package: str | None = None,
     site: Site | None = None,
+    texts: Mapping[str, str] | None = None,
     report: Callable[[str], None] = print,
     fork: bool = True,
     run: Run = Engine.run,
@@ -63,10 +65,11 @@ def weave_book(
 
     Args:
         docs: The folder.
-        sources: Paths below it: `.md` chapters, `.py` labs.
+        sources: Paths below it: Markdown chapters, `.py` labs.
         cache: Where results and notebooks are kept.
-        package: The package whose source the results depend on.
+        package: The package whose source the results depend on; else that of the site.
         site: What is known of the published book; else what the `mkdocs.yml` beside `docs` says.
+        texts: What pages hold that are no files.
         report: Is told a line for each executed chapter.
         fork: Fork chapters' processes from a warm one, where the system can; else each is new.
         run: Executes chapters; one that it gives no result for is shown as running.
@@ -76,34 +79,55 @@ def weave_book(
 
     Raises:
         OSError: If the cache or the chapters cannot be written or read for want of room or right.
+        ValueError: If the package, or what the book registers, cannot be imported.
     """
-    engine = Engine(docs, cache, package=package, report=report, fork=fork)
+    configured, errors = site or Site(), []
+    if site is None:
+        file = docs.parent / "mkdocs.yml"
+        try:
+            configured = read_site(file)
+        except (ValueError, yaml.YAMLError) as error:
+            mark = getattr(error, "problem_mark", None)
+            line = mark.line + 1 if mark else 1
+            errors.append(WeaveError(file, line, f"cannot be read: {error}"))
+    engine = Engine(
+        docs,
+        cache,
+        package=package or configured.package,
+        palette=configured.palette,
+        report=report,
+        fork=fork,
+    )
+    weaver = _Weaver(engine, configured, docs, cache, texts or {})
     try:
-        return _Weaver(engine, site or read_site(docs.parent / "mkdocs.yml"), docs, cache).weave(
-            sources, run
-        )
+        woven, others = weaver.weave(sources, run)
     finally:
         engine.close()
+    return woven, errors + others
 
 
 class _Weaver:
     """Weaves one state of a book."""
 
-    def __init__(self, engine: Engine, site: Site, docs: Path, cache: Path) -> None:
-        self.engine, self.site, self.docs, self.cache = engine, site, docs, cache
+    def __init__(
+        self, engine: Engine, site: Site, docs: Path, cache: Path, texts: Mapping[str, str]
+    ) -> None:
+        self.engine, self.site, self.docs, self.cache, self.texts = engine, site, docs, cache, texts
         self.book = Book()
         self.errors: list[WeaveError] = []
         self.woven: dict[str, Woven] = {}
         self.blocks: Blocks | None = None
+        self.kind = registered(site.blocks)
         own = sorted(Path(__file__).parent.rglob("*.py"))
-        data = [docs / "data/corrections.yaml", docs / "references.bib"]
-        api = sorted(p.as_posix() for p in (docs / "api").rglob("*.md"))
-        self.common = hash_of(json.dumps([[content_of(p) for p in own + data], api, asdict(site)]))
+        registers = sys.modules[self.kind.__module__].__file__ or ""
+        own += sorted(Path(registers).parent.glob("*.py")) if site.blocks else []
+        data = [content_of(path) for path in own + self.kind.data(docs)]
+        self.common = hash_of(json.dumps([data, asdict(site)]))
 
     def weave(self, sources: Iterable[str], run: Run) -> tuple[dict[str, Woven], list[WeaveError]]:
         """Weave pages in their order: figures are numbered through a part."""
         broken = self.engine.read()
-        order = reading_order(sources, self.site.pages)
+        self.order = order = reading_order(sources, self.site.pages)
         kept = {uri: found for uri in order if (found := self._kept(uri))}
         if len(kept) < len(order):  # else all was woven with these data, which had no error
             self._read_data()
@@ -144,20 +168,34 @@ class _Weaver:
 
     def _read_data(self) -> None:
         """Read what the book's own fences show."""
-        self.blocks = Blocks(self.docs, self.site)
-        self.book.blocks, self.book.links = self.blocks.functions, self.blocks.links
-        self.book.filters = (self.blocks.cite,)
-        self.errors += self.blocks.errors()
+        self.blocks = blocks = self.kind(self.docs, self.site, self.order)
+
+        def links(page: Path, text: str) -> str:
+            uri = page.relative_to(self.docs).as_posix()
+            return linked(text, uri, self.site.address, blocks.target)
+
+        self.book.blocks, self.book.links, self.book.finish = blocks.functions, links, blocks.finish
+        self.errors += blocks.errors()
         self.sound = not self.errors
 
     def _read(self, uri: str) -> Chapter | None:
         try:
             if uri.endswith(".py"):
                 return read_lab(self.docs / uri)
-            return read_chapter(self.docs / uri, frozenset(self.book.blocks))
+            path = self.docs / uri
+            chapter = read_chapter(path, frozenset(self.book.blocks), self.texts.get(uri))
+            self._check_name(uri, chapter)
+            return chapter
         except WeaveError as error:
             self._failed(uri, error)
             return None
+
+    def _check_name(self, uri: str, chapter: Chapter) -> None:
+        """Refuse a chapter whose notebook would take the place of a file of the author's."""
+        for notebook in self._notebooks(uri) if chapter.cells else ():
+            if (taken := chapter.path.with_name(notebook.name)).exists():
+                why = f"{taken} has the name of this chapter's notebook: rename one of the two"
+                raise WeaveError(chapter.path, 1, why)
 
     def _failed(self, uri: str, error: WeaveError) -> None:
         if error not in self.errors:  # one may be of many chapters
@@ -231,16 +269,18 @@ class _Weaver:
     def _key(self, uri: str) -> str | None:
         """What a page is woven from, but for its result; `None` if that cannot be told."""
         try:
-            text = (self.docs / uri).read_text(encoding="utf-8")
+            text = self.texts.get(uri) or (self.docs / uri).read_text(encoding="utf-8")
             listed = [content_of(module_of(name)[0]) for name in LISTING.findall(text)]
         except (OSError, ValueError, ImportError):
             return None
-        others = self._others if OF_ALL_PAGES.search(text) else None
+        names = "|".join(map(re.escape, sorted(self.kind.of_all_pages)))
+        reads_others = names and re.search(rf"^```(?:{names}) *$", text, re.M)
+        others = self._others if reads_others else None
         return hash_of(json.dumps([self.common, uri, text, listed, others]))
 
     @functools.cached_property
     def _others(self) -> list[tuple[str, str | None]]:
-        return [(p.as_posix(), content_of(p)) for p in sorted(self.docs.rglob("*.md"))]
+        return [(uri, content_of(self.docs / uri)) for uri in self.order]
 
 
 def running(chapter: Chapter) -> Result:

@@ -21,8 +21,15 @@ OPTIONS = {
     "raises-exception": bool,  # the cell must raise
     "volatile": bool,  # the output may differ between builds
     "listing": str,  # show the source of this object; nothing is run
+    "depends": str,  # files that the cell reads where weave cannot see it; patterns, by blanks
 }
-INLINE = re.compile(r"(?P<skip>(`{2,})[^`].*?\2)|`\{python\}\s+(?P<code>[^`]+)`", re.DOTALL)
+INLINE = re.compile(
+    r"(?P<skip>(`{2,})[^`].*?\2)|`\{python\}\s+(?P<code>[^`]+)`"
+    r"|(?P<never>`\{\.?i?python3?\}[^`\n]*`)|`(?:[^`\n]|\n(?!\s*\n))+`|(?P<comment><!--)",
+    re.DOTALL | re.IGNORECASE,
+)
+NEARLY = re.compile(r"[{.\s]*(?:i?python[23]?|py3|code-cell)(?![\w-])", re.IGNORECASE)
+SUFFIXES = (".md", ".markdown", ".mdown", ".mkdn", ".mkd")  # of pages, as MkDocs has them
 
 
 class WeaveError(Exception):
@@ -116,14 +123,21 @@ def read_text(path: Path) -> str:
 
 
 def _front_matter(path: Path, text: str) -> tuple[dict[str, Any], int]:
-    """The front matter of a page, and how many lines it takes.
+    """The front matter of a page as MkDocs takes it, and how many lines that is.
+
+    It stands between `---` and `---` or `...`, or is lines `name: value` up to an empty one.
 
     Raises:
         WeaveError: If it is not YAML of the form `name: value`.
     """
-    matter = re.match(r"---\n(.*?\n)---\n", text, re.DOTALL)
+    matter = re.match(r"-{3}[ \t]*\n(.*?\n)(?:-{3}|\.{3})[ \t]*(?:\n|\Z)", text, re.DOTALL)
     if not matter:
-        return {}, 0
+        if not re.match(r" {0,3}[\w-]+:", text):
+            return {}, 0
+        from mkdocs.utils.meta import get_data
+
+        body, found = get_data(text)
+        return found, text[: len(text) - len(body)].count("\n")
     try:
         meta = yaml.safe_load(matter[1]) or {}
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -150,23 +164,26 @@ def fences(markdown: str) -> tuple[Token, ...]:
     return tuple(t for t in tokens if t.type == "fence" and t.level == 0 and t.map)
 
 
-def read_chapter(path: Path, blocks: frozenset[str] = frozenset()) -> Chapter:
+def read_chapter(
+    path: Path, blocks: frozenset[str] = frozenset(), text: str | None = None
+) -> Chapter:
     """Parse a chapter.
 
     Args:
         path: The Markdown file.
         blocks: Names of fences that are rendered by a function of the book, such as
             `correction`.
+        text: What it holds, where that is in no file.
 
     Returns:
         The chapter; joining its parts' sources gives the file back.
 
     Raises:
-        WeaveError: For a file that cannot be read, a mistyped option, a fence without an end, or a
-            `python` fence that would silently not run because it is indented (in a list, a tab or
-            an admonition).
+        WeaveError: For a file that cannot be read, a mistyped option, a fence without an end, or
+            what would silently not run: a `python` fence that is indented (in a list, a tab or an
+            admonition), or another spelling, such as `python3`.
     """
-    text = read_text(path)
+    text = read_text(path) if text is None else text
     meta, start = _front_matter(path, text)
     lines = [f"{line}\n" for line in text.split("\n")]  # as markdown-it counts them
     lines[-1] = lines[-1][:-1]
@@ -181,7 +198,7 @@ def read_chapter(path: Path, blocks: frozenset[str] = frozenset()) -> Chapter:
         start_of = body.find("<!--", end_of)
     for number, content in enumerate(lines[start:]):
         if number not in covered and re.match(
-            r"\s*(>\s*|[-*+]\s+|\d+\.\s+)*(```|~~~)\s*python\b", content
+            rf"\s*(>\s*|[-*+]\s+|\d+\.\s+)*(```+|~~~+)\s*(?:{NEARLY.pattern})", content, re.I
         ):
             raise WeaveError(
                 path,
@@ -206,21 +223,33 @@ def read_chapter(path: Path, blocks: frozenset[str] = frozenset()) -> Chapter:
             kind = "listing" if "listing" in options else "cell"
         elif language in blocks:
             kind, options = "block", {"name": language}
+        elif NEARLY.match(token.info):
+            why = f"a fence named {token.info.strip()!r} never runs: write ```python, or ```py "
+            raise WeaveError(path, line, f"{why}if it should only be shown")
         else:
             continue
-        parts += _prose("".join(lines[start + at : start + first]), start + at + 1, quoted)
+        parts += _prose(path, "".join(lines[start + at : start + first]), start + at + 1, quoted)
         parts.append(Part(kind, token.content, line, options))
         at = last
-    parts += _prose("".join(lines[start + at :]), start + at + 1, quoted)
+    parts += _prose(path, "".join(lines[start + at :]), start + at + 1, quoted)
     return Chapter(path, meta, parts, text)
 
 
-def _prose(text: str, line: int, quoted: Container[int]) -> Iterator[Part]:
-    """Split prose at its inline values; those in lines of code and in code spans stay text."""
-    at = 0
-    for found in INLINE.finditer(text):
+def _prose(path: Path, text: str, line: int, quoted: Container[int]) -> Iterator[Part]:
+    """Split prose at its inline values; those in code and in comments stay text."""
+    at = begin = 0
+    last_comment = text.rfind("-->")
+    while found := INLINE.search(text, begin):
+        begin = found.end()
         where = line + text.count("\n", 0, found.start())
-        if found["skip"] or where in quoted:
+        if found["comment"] and begin <= last_comment and where not in quoted:
+            begin = text.index("-->", begin)
+        if where in quoted:
+            continue
+        if found["never"]:
+            why = f"{found['never']} never runs: write `{{python}} …`, with a blank"
+            raise WeaveError(path, where, why)
+        if not found["code"]:
             continue
         if found.start() > at:
             yield Part("prose", text[at : found.start()], line + text.count("\n", 0, at))

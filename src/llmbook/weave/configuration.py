@@ -1,38 +1,54 @@
-"""What a site's configuration says of the book: where it is published, the order of its pages."""
+"""What a site's configuration says of the book: its place, its order, what it registers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+PLUGIN = "llmbook-weave"
+HIDDEN = ("exclude_docs", "draft_docs")  # pages of MkDocs' that no reader gets
+
 
 @dataclass(frozen=True)
 class Site:
-    """A published book.
+    """A published book, and what it registers.
 
     Attributes:
         address: Where it is, with a slash at its end; empty if it is nowhere.
         pages: The files of its navigation, in reading order.
+        package: The package that chapters import; a book may have none.
+        blocks: The module of its own fences, as `llmbook.weave.blocks` wants them.
+        palette: The module with the colours that its figures follow the page in.
+        labs: Which files are labs, as a pattern such as `labs/*.py`.
     """
 
     address: str = ""
     pages: tuple[str, ...] = ()
+    package: str | None = None
+    blocks: str = ""
+    palette: str = ""
+    labs: str = ""
 
     @classmethod
-    def of(cls, site_url: str | None, nav: Any) -> "Site":
+    def of(cls, site_url: str | None, nav: Any, options: Mapping[str, Any] | None = None) -> "Site":
         """The book of a configuration.
 
         Args:
             site_url: As MkDocs has it.
             nav: The same: pages, and sections that hold them, by title or without.
+            options: Those of the plugin.
 
         Examples:
-            >>> Site.of("https://example.org/book", [{"Home": "index.md"}, {"One": ["one/a.md"]}])
-            Site(address='https://example.org/book/', pages=('index.md', 'one/a.md'))
+            >>> site = Site.of("https://example.org/book", [{"Home": "index.md"}, {"1": ["a.md"]}])
+            >>> site.address, site.pages
+            ('https://example.org/book/', ('index.md', 'a.md'))
         """
-        return cls(f"{site_url.rstrip('/')}/" if site_url else "", tuple(_pages(nav)))
+        given = options or {}
+        known = {name: given[name] for name in ("blocks", "palette", "labs") if given.get(name)}
+        address = f"{site_url.rstrip('/')}/" if site_url else ""
+        return cls(address, tuple(_pages(nav)), given.get("package"), **known)
 
 
 def read_site(file: Path) -> Site:
@@ -46,10 +62,38 @@ def read_site(file: Path) -> Site:
         ValueError: If it is not text in UTF-8.
         yaml.YAMLError: If it is no YAML.
     """
+    found = _read(file)
+    return Site.of(found.get("site_url"), found.get("nav"), _options(found.get("plugins")))
+
+
+def hidden(file: Path) -> tuple[str, str]:
+    """The patterns of pages that the site leaves out, and of its drafts, as `.gitignore` has them.
+
+    Args:
+        file: `mkdocs.yml`.
+    """
+    found = _read(file)
+    excluded, drafts = (str(found.get(name) or "") for name in HIDDEN)
+    return excluded, drafts
+
+
+def _read(file: Path) -> dict[str, Any]:
     if not file.exists():
-        return Site()
-    found = yaml.load(file.read_text("utf-8"), _Loader) or {}  # noqa: S506 (a safe one)
-    return Site.of(found.get("site_url"), found.get("nav"))
+        return {}
+    found: Any = yaml.load(file.read_text("utf-8"), _Loader) or {}  # noqa: S506 (a safe one)
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} has no lines of the form `name: value`")
+    return found
+
+
+def _options(plugins: Any) -> Mapping[str, Any]:
+    """The plugin's own, in any form that MkDocs takes."""
+    entries = [plugins] if isinstance(plugins, dict) else plugins or []
+    for entry in entries:
+        if isinstance(entry, dict) and isinstance(entry.get(PLUGIN), dict):
+            found: Mapping[str, Any] = entry[PLUGIN]
+            return found
+    return {}
 
 
 class _Loader(yaml.SafeLoader):

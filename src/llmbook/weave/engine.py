@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from llmbook.weave.chapter import Chapter, Part, WeaveError
 from llmbook.weave.sources import ASKS, KNOWN, Package, Sources, content_of, hash_of, package_root
 from llmbook.weave.store import VARIANTS, changed_at, load, prune, save, turn, version_of
+from llmbook.weave.terminal import is_progress, settled
 
 if TYPE_CHECKING:
     from llmbook.weave.processes import Processes
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 VERSIONED = ("numpy", "torch", "matplotlib", "ipython")
 KEPT = 500  # results in the store, and lists of what they depend on; the oldest go first
 TIMEOUT = 600  # seconds for one cell
+LARGE = 5_000_000  # characters that the outputs of one cell may have
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 Outputs = list[list[dict[str, Any]]]  # of each cell, in nbformat's form
@@ -56,7 +58,10 @@ def _code(part: Part) -> str:
 
 
 def key(
-    chapter: Chapter, docs: Path, version: Callable[[str], str | None] = version_of
+    chapter: Chapter,
+    docs: Path,
+    version: Callable[[str], str | None] = version_of,
+    palette: str = "",
 ) -> tuple[str, bool]:
     """The name under which a chapter's results are listed, and whether it asks for docstrings.
 
@@ -64,6 +69,7 @@ def key(
         chapter: A parsed chapter.
         docs: The folder of the book, in which the chapter has its place.
         version: Gives the version of a distribution.
+        palette: In which figures are drawn.
     """
     cells = [(part.kind, part.text, part.options.get("raises-exception")) for part in chapter.cells]
     code = "\n".join(_code(part) for part in chapter.cells)
@@ -72,7 +78,7 @@ def key(
     names = {name.partition(".")[0] for part in chapter.cells for name in imports(part.text)}
     versions = {name: version(name) for name in sorted({*VERSIONED, *names})}
     asks = bool(ASKS.search(code))
-    return hash_of(json.dumps([cells, place, versions, sys.version_info[:3]])), asks
+    return hash_of(json.dumps([cells, place, versions, palette, sys.version_info[:3]])), asks
 
 
 def imports(code: str) -> set[str]:
@@ -114,6 +120,7 @@ class Engine:
         docs: The folder of the book.
         cache: The store's folder; made if absent.
         package: The book's package; what is wrong in one of its modules stops all chapters.
+        palette: The module whose colours figures follow the page in; any colours without one.
         jobs: Chapters at a time; one a core when left out.
         fork: Fork chapters' processes from a warm one, where the system can; else each is new.
         report: Is told a line for each executed chapter, unless a terminal shows a bar.
@@ -124,12 +131,14 @@ class Engine:
         docs: Path,
         cache: Path,
         *,
-        package: str | None = "llmbook",
+        package: str | None = None,
+        palette: str = "",
         jobs: int | None = None,
         fork: bool = True,
         report: Callable[[str], None] = print,
     ) -> None:
         self.docs, self.cache, self.package, self.fork = docs, cache, package, fork
+        self.palette = palette
         self.jobs, self.report = jobs or os.cpu_count() or 1, report
         self.roots = roots_of(docs, package)
         self.processes: Processes | None = None
@@ -174,9 +183,13 @@ class Engine:
         name = self._name(basis.listed, basis.asks, basis.names, self.sources)
         return name == basis.result and (self.cache / f"{name}.json").exists()
 
+    def key(self, chapter: Chapter) -> tuple[str, bool]:
+        """As `key` says of this book."""
+        return key(chapter, self.docs, self.version, self.palette)
+
     def find(self, chapter: Chapter) -> tuple[Result, Basis] | None:
         """A chapter's result, if it has run with the same modules and files."""
-        listed, asks = key(chapter, self.docs, self.version)
+        listed, asks = self.key(chapter)
         for names in (load(self._variants(listed), "variants") or [[]])[0]:
             name = self._name(listed, asks, names, self.sources)
             if found := load(self.cache / f"{name}.json", "outputs", "seconds"):
@@ -206,7 +219,7 @@ class Engine:
                 return None
             if name.startswith("file ") and now[name] != heard["files"][str(path)]:
                 return None
-        listed, asks = key(chapter, self.docs, self.version)
+        listed, asks = self.key(chapter)
         found = self._name(listed, asks, names, sources)
         save(self.cache / f"{found}.json", outputs=result.outputs, seconds=result.seconds)
         before = (load(self._variants(listed), "variants") or [[]])[0]
@@ -252,6 +265,13 @@ class Engine:
         beside = {p.stem for chapter in chapters for p in chapter.path.parent.glob("*.py")}
         return {name for name in names if name and name.partition(".")[0] not in own | beside}
 
+    def new_processes(self) -> "Processes":
+        """What starts processes for the chapters of this book."""
+        from llmbook.weave.processes import Processes  # only when something is executed
+
+        package = self.code.root if self.code else None
+        return Processes(self.cache, fork=self.fork, palette=self.palette, package=package)
+
     def _execute(
         self,
         chapters: Sequence[Chapter],
@@ -259,9 +279,7 @@ class Engine:
     ) -> None:
         from tqdm import tqdm
 
-        from llmbook.weave.processes import Processes  # only when something is executed
-
-        self.processes = self.processes or Processes(self.cache, fork=self.fork)
+        self.processes = self.processes or self.new_processes()
         self.processes.preload(self.libraries(chapters))
         bar = tqdm(total=len(chapters), desc="executing chapters", disable=not sys.stderr.isatty())
         pool = ThreadPoolExecutor(self.jobs)
@@ -288,10 +306,13 @@ class Engine:
 
         began = time.time()
         folder = chapter.path.parent.resolve()
+        if not folder.is_dir():  # of a page that is no file
+            folder = self.docs.resolve()
         outputs: Outputs = []
         part = Part("cell", "", 1)
         cells = map(_code, chapter.cells)
         try:
+            named = _named(chapter, folder, self.sources)
             with processes.run(cells, folder, self.roots.values(), name) as running:
                 running.begin(TIMEOUT)
                 for part in chapter.cells:
@@ -308,10 +329,28 @@ class Engine:
             said = ANSI.sub("", str(death))
             why = "Kernel died (killed, or out of memory?): let this cell need less"
             return WeaveError(chapter.path, part.line, f"{why}\n{part.text}\n{said}"), None
+        heard["files"] = {**named, **heard["files"]}
         result = Result(outputs, heard["seconds"])
         with self.writing, contextlib.suppress(SyntaxError):  # of a module edited meanwhile
             return result, self._keep(chapter, result, heard, began)
         return result, None
+
+
+def _named(chapter: Chapter, folder: Path, sources: Sources) -> dict[str, str | None]:
+    """What the option `depends` of cells names, and its folders, each with its content now."""
+    found: set[Path] = set()
+    for part in chapter.cells:
+        for pattern in part.options.get("depends", "").split():
+            places = sorted(folder.glob(pattern)) if not Path(pattern).is_absolute() else []
+            if not places:
+                why = f"depends: no file is called {pattern!r}, from the folder of this chapter"
+                raise WeaveError(chapter.path, part.line, why)
+            for place in places:
+                if sources.name(place.resolve()) is None:
+                    why = f"depends: {place} is hidden, or lies outside of the book"
+                    raise WeaveError(chapter.path, part.line, why)
+                found |= {place.resolve(), place.resolve().parent}
+    return {str(path): content_of(path) for path in found if sources.name(path)}
 
 
 def _changed_since(path: Path, began: float) -> bool:
@@ -330,10 +369,14 @@ def _check(chapter: Chapter, part: Any, outputs: list[dict[str, Any]]) -> None:
         found = re.search(r"Cell In\[\d+\], line (\d+)", trace) if part.kind == "cell" else None
         line = part.line + (int(found[1]) if found else 0)
         raise WeaveError(chapter.path, line, f"{said}\nin the cell\n{part.text}\n{trace}")
-    warned = "".join(o["text"] for o in outputs if o.get("name") == "stderr")
-    if warned:
+    lines = "".join(o["text"] for o in outputs if o.get("name") == "stderr").split("\n")
+    if warned := "\n".join(line for line in lines if not is_progress(line)).strip():
         message = f"the cell writes to stderr, which no reader should see:\n{ANSI.sub('', warned)}"
         raise WeaveError(chapter.path, part.line, message)
+    size = len(json.dumps(outputs))
+    if size > LARGE:
+        why = f"this cell shows {size / 1e6:.0f} MB, and a page {LARGE / 1e6:.0f} MB at most"
+        raise WeaveError(chapter.path, part.line, f"{why}: let it print less, or draw pixels")
     if expected and not errors:
         raise WeaveError(
             chapter.path, part.line, "this cell must raise (raises-exception) and did not"
@@ -341,14 +384,17 @@ def _check(chapter: Chapter, part: Any, outputs: list[dict[str, Any]]) -> None:
 
 
 def _tidy(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Outputs without escape codes; of a traceback, what is the chapter's own.
+    """Outputs as a terminal shows them in the end; of a traceback, what is the chapter's own.
 
     Other frames tell where the package lies on this machine, and change with each of its lines.
     """
     for output in outputs:
         if output["output_type"] == "stream":
-            output["text"] = ANSI.sub("", output["text"])
+            output["text"] = settled(output["text"])
         elif output["output_type"] == "error":
             lines = [ANSI.sub("", line) for line in output["traceback"]]
+            output["evalue"] = settled(output["evalue"])
             output["traceback"] = [line for line in lines if not line.startswith("File ")]
+        elif "text/plain" in output["data"]:
+            output["data"]["text/plain"] = settled(output["data"]["text/plain"])
     return outputs

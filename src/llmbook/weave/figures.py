@@ -6,9 +6,12 @@ serves the light and the dark scheme.
 """
 
 import base64
+import functools
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
@@ -17,14 +20,58 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from llmbook.plots.palette import COLOURS, LIGHT
-from llmbook.plots.style import BookFigure
-
 NARROW = 340  # pixels: the width of a figure on a phone
 HREF = "{http://www.w3.org/1999/xlink}href"
 PNG = "data:image/png;base64,"
 OF_THE_PAGE = {"font-family", "font-stretch", "font-style", "font-variant"}
-_NAMES = {value.lower(): name for name, value in LIGHT.items()}
+
+
+@dataclass(frozen=True)
+class Palette:
+    """The colours of a book: for each name two, in the light and in the dark scheme.
+
+    Attributes:
+        module: Where they are defined, for messages.
+        colours: `#rrggbb`, by name.
+    """
+
+    module: str
+    colours: Mapping[str, Sequence[str]]
+
+    @functools.cached_property
+    def names(self) -> dict[str, str]:
+        """The name of each colour of the light scheme, in which figures are drawn."""
+        return {light.lower(): name for name, (light, _) in self.colours.items()}
+
+    def name(self, colour: str) -> str:
+        """The name of a colour.
+
+        Raises:
+            ValueError: If the palette has no such colour.
+        """
+        name = self.names.get(colour.lower())
+        if name is None:
+            raise ValueError(
+                f"colour {colour} is not in {self.module}, so the figure cannot follow the page's "
+                "scheme: draw in its colours"
+            )
+        return name
+
+
+@functools.cache
+def colours_of(module: str) -> Palette | None:
+    """The palette `COLOURS` of a module; `None` for no name.
+
+    Raises:
+        ValueError: If there is no such module, or it has no `COLOURS`.
+    """
+    if not module:
+        return None
+    try:
+        colours = import_module(module).COLOURS
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"palette: {module} has no COLOURS: {error}") from None
+    return Palette(module, colours)
 
 
 def plain_svg(figure: Figure) -> str:
@@ -35,11 +82,14 @@ def plain_svg(figure: Figure) -> str:
     return buffer.getvalue()
 
 
-def themed_svgs(figure: Figure) -> list[dict[str, str | int]]:
+def themed_svgs(figure: Figure, palette: Palette | None = None) -> list[dict[str, str | int]]:
     """The figure in CSS variables, at its own width and, where that is wide, at 340 px.
 
     Args:
-        figure: A figure in the colours of `llmbook.plots.palette`, its size in pixels / 72.
+        figure: A matplotlib figure, its size in pixels / 72; `narrow_height`, if it has one, is its
+            height on narrow pages.
+        palette: Its colours; without, they stay what they are in both schemes, and so does the
+            layout at all widths.
 
     Returns:
         One or two drawings, each `{"width": pixels, "svg": text}`, the widest first.
@@ -49,22 +99,25 @@ def themed_svgs(figure: Figure) -> list[dict[str, str | int]]:
             the page's scheme.
     """
     width, height = figure.get_size_inches()
-    classes = figure.classes if isinstance(figure, BookFigure) else {}
-    drawings = [themed(plain_svg(figure), classes)]
-    if width * 72 > NARROW:
-        narrow_height = figure.narrow_height if isinstance(figure, BookFigure) else height * 72
+    classes = getattr(figure, "classes", {})
+    drawings = [themed(plain_svg(figure), classes, palette)]
+    narrow_height = getattr(figure, "narrow_height", height * 72 if palette else None)
+    if width * 72 > NARROW and narrow_height:
         figure.set_size_inches(NARROW / 72, narrow_height / 72)
-        drawings.append(themed(plain_svg(figure), classes))
+        drawings.append(themed(plain_svg(figure), classes, palette))
         figure.set_size_inches(width, height)
     return drawings
 
 
-def themed(drawn: str, classes: Mapping[str, str]) -> dict[str, str | int]:
+def themed(
+    drawn: str, classes: Mapping[str, str], palette: Palette | None = None
+) -> dict[str, str | int]:
     """A drawing of matplotlib's, in the page's colours and as HTML can hold it.
 
     Args:
         drawn: The SVG file.
         classes: The CSS classes of some of its elements, by their ids.
+        palette: Its colours, if the book has a palette.
 
     Returns:
         `{"width": pixels, "svg": text}`, in one line, since a blank one would end the HTML block
@@ -76,8 +129,8 @@ def themed(drawn: str, classes: Mapping[str, str]) -> dict[str, str | int]:
     svg = ElementTree.fromstring(drawn)  # noqa: S314 (matplotlib has made it)
     _as_html(svg)
     for element in svg.iter():
-        element[:] = [made for child in element for made in _recoloured_images(child)]
-        element.attrib = {name: _themed(name, value) for name, value in element.items()}
+        element[:] = [made for child in element for made in _recoloured_images(child, palette)]
+        element.attrib = {name: _themed(name, value, palette) for name, value in element.items()}
     for element in svg.iter():
         if names := classes.get(element.get("id", "")):
             element.set("class", names)
@@ -102,16 +155,16 @@ def _as_html(svg: Element) -> None:
         element[:] = [child for child in element if child.tag != "defs" or len(child)]
 
 
-def _themed(name: str, value: str) -> str:
+def _themed(name: str, value: str, palette: Palette | None) -> str:
     """The value of an attribute in the page's colours, and in numbers of two decimals."""
     if name == "style":
         return "; ".join(
-            f"{key}: {_themed(key, each)}"
+            f"{key}: {_themed(key, each, palette)}"
             for key, each in _properties(value)
             if key not in OF_THE_PAGE
         )
-    if re.fullmatch("#[0-9a-fA-F]{6}", value):
-        return f"var(--{_name(value)})"
+    if palette and re.fullmatch("#[0-9a-fA-F]{6}", value):
+        return f"var(--{palette.name(value)})"
     if name == "href":
         return value
     return re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", " ".join(value.split()))
@@ -122,16 +175,6 @@ def _properties(style: str) -> Iterator[tuple[str, str]]:
     for declaration in filter(str.strip, style.split(";")):
         name, _, value = declaration.partition(":")
         yield name.strip(), value.strip()
-
-
-def _name(colour: str) -> str:
-    name = _NAMES.get(colour.lower())
-    if name is None:
-        raise ValueError(
-            f"colour {colour} is not in llmbook.plots.palette, so the figure cannot follow the "
-            "page's scheme: draw with llmbook.plots"
-        )
-    return name
 
 
 def _drop_unused_ids(svg: Element) -> None:
@@ -147,19 +190,20 @@ def _drop_unused_ids(svg: Element) -> None:
             element.attrib.pop("id", None)
 
 
-def _recoloured_images(element: Element) -> list[Element]:
+def _recoloured_images(element: Element, palette: Palette | None) -> list[Element]:
     """An embedded raster as two palette PNGs, one for each scheme; other elements as they are."""
-    if element.tag != "image":
+    if element.tag != "image" or palette is None:
         return [element]
     data = base64.b64decode(element.attrib["href"].removeprefix(PNG))
     pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))
     colours, index = np.unique(pixels.reshape(-1, 4), axis=0, return_inverse=True)
-    names = [_name(f"#{r:02x}{g:02x}{b:02x}") if alpha else "page" for r, g, b, alpha in colours]
+    found = [(f"#{r:02x}{g:02x}{b:02x}", alpha) for r, g, b, alpha in colours]
+    names = [palette.name(colour) if alpha else "page" for colour, alpha in found]
     image = Image.fromarray(index.reshape(pixels.shape[:2]).astype(np.uint8), mode="P")
     made = []
     for scheme, shown in enumerate(("only-light", "only-dark")):
         image.putpalette(
-            [byte for name in names for byte in bytes.fromhex(COLOURS[name][scheme][1:])]
+            [byte for name in names for byte in bytes.fromhex(palette.colours[name][scheme][1:])]
         )
         buffer = io.BytesIO()
         image.save(buffer, "PNG", optimize=True)

@@ -5,6 +5,9 @@ read and which of its modules it has imported.
 """
 
 import base64
+import builtins
+import functools
+import getpass
 import io
 import json
 import os
@@ -179,20 +182,21 @@ def _is_machinery(frame: FrameType | None) -> bool:
     return False
 
 
-def _show(figure: Any) -> dict[str, Any]:
-    """One drawing for the page, in the book's two schemes, and a plain one for the notebook.
+def _show(figure: Any, palette: str) -> dict[str, Any]:
+    """One drawing for the page, in the book's colours, and a plain one for the notebook.
 
     With the first goes what the figure shows as a table, where it has one: rows of texts, the
     names of the columns first.
     """
-    from llmbook.weave.figures import plain_svg, themed_svgs
+    from llmbook.weave.figures import colours_of, plain_svg, themed_svgs
 
-    shown = {"drawings": themed_svgs(figure), "table": getattr(figure, "table", None)}
+    drawings = themed_svgs(figure, colours_of(palette))
+    shown = {"drawings": drawings, "table": getattr(figure, "table", None)}
     return {FIGURE: shown, "image/svg+xml": plain_svg(figure)}
 
 
-def make_shell(outputs: Outputs, recorder: Recorder) -> Any:
-    """An IPython shell whose outputs are collected."""
+def make_shell(outputs: Outputs, recorder: Recorder, palette: str = "") -> Any:
+    """An IPython shell whose outputs are collected, its figures in the palette's colours."""
     from IPython.core.displayhook import DisplayHook
     from IPython.core.displaypub import DisplayPublisher
     from IPython.core.history import HistoryManager
@@ -250,7 +254,8 @@ def make_shell(outputs: Outputs, recorder: Recorder) -> Any:
     HistoryManager.enabled = False  # type: ignore[assignment]  # a trait
     shell: Any = Shell.instance(display_pub_class=Publisher, displayhook_class=Hook)
     formatter = shell.display_formatter.mimebundle_formatter
-    formatter.for_type_by_name("matplotlib.figure", "Figure", _show)
+    show = functools.partial(_show, palette=palette)
+    formatter.for_type_by_name("matplotlib.figure", "Figure", show)
     return shell
 
 
@@ -266,17 +271,18 @@ def execute(request: Mapping[str, Any], send: Callable[[dict[str, Any]], None]) 
     """Execute the cells of a chapter in this process.
 
     Args:
-        request: "cells", "folder" to run in, and "roots", the folders of the book.
+        request: "cells", "folder" to run in, "roots", the folders of the book, and "palette".
         send: Is told the "outputs" of each cell, then the "files", "modules" and "seconds".
     """
     started = time.perf_counter()
     os.chdir(request["folder"])
     sys.path[:] = ["", *(entry for entry in sys.path if entry)]
     outputs = Outputs()
-    sys.stdin = io.StringIO()  # nobody is there to answer
+    sys.stdin = io.StringIO()
+    builtins.input = getpass.getpass = _nobody_answers
     sys.stdout, sys.stderr = Stream("stdout", outputs), Stream("stderr", outputs)
     recorder = Recorder(request["roots"])
-    shell = make_shell(outputs, recorder)
+    shell = make_shell(outputs, recorder, request.get("palette", ""))
     with tempfile.TemporaryFile() as said:
         os.dup2(said.fileno(), 1)
         at = {1: 0, 2: os.lseek(2, 0, os.SEEK_END) if _is_file(2) else 0}
@@ -290,6 +296,12 @@ def execute(request: Mapping[str, Any], send: Callable[[dict[str, Any]], None]) 
             send({"outputs": outputs.take()})
     with recorder.paused():
         send({**recorder.heard(), "seconds": time.perf_counter() - started})
+
+
+def _nobody_answers(*_: Any, **__: Any) -> str:
+    from IPython.core.error import StdinNotImplementedError
+
+    raise StdinNotImplementedError("no reader can answer: give the cell its input")
 
 
 def _is_file(descriptor: int) -> bool:

@@ -2,10 +2,20 @@
 
 import html
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from llmbook.weave.chapter import Chapter, Part, WeaveError, read_text
+
+
+def is_lab(uri: str, pattern: str) -> bool:
+    """Whether a file is one of the book's labs.
+
+    Examples:
+        >>> is_lab("labs/a.py", "labs/*.py"), is_lab("hooks/a.py", "labs/*.py"), is_lab("a.py", "")
+        (True, False, False)
+    """
+    return bool(pattern) and uri.endswith(".py") and PurePosixPath(uri).match(pattern)
 
 
 def read_lab(path: Path) -> Chapter:

@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import re
 import textwrap
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
@@ -12,8 +13,17 @@ from llmbook.weave.chapter import Chapter, Part, WeaveError, read_text
 
 def listing(name: str, code: str) -> str:
     """The source of an object as a piece of the page, under its name, which leads to its API."""
-    bar = f'<div class="listing-bar" markdown="span">[`{name}`][{name}]<span>source</span></div>'
-    return f'<div class="listing" markdown="1">\n{bar}\n\n```python\n{code}```\n\n</div>\n\n'
+    link = f'<autoref identifier="{name}" optional><code>{name}</code></autoref>'
+    bar = f'<div class="listing-bar">{link}<span>source</span></div>'
+    shown = fenced(code, "python")
+    return f'<div class="listing" markdown="1">\n{bar}\n\n{shown}\n</div>\n\n'
+
+
+def fenced(code: str, language: str) -> str:
+    """Code in a fence that is longer than any in it."""
+    longest = max((len(run) for run in re.findall("`+", code)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{code}{fence}\n"
 
 
 def source(chapter: Chapter, part: Part) -> str:
@@ -61,8 +71,10 @@ def module_of(name: str) -> tuple[Path, str]:
     """
     package, *rest = name.split(".")
     spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
+    if spec is None or not str(spec.origin).endswith(".py"):
         raise ImportError(package)
+    if not spec.submodule_search_locations:  # a package of one file
+        return Path(str(spec.origin)), ".".join(rest)
     place = Path(spec.submodule_search_locations[0])
     while rest and ((place / rest[0]).is_dir() or (place / f"{rest[0]}.py").is_file()):
         place /= rest.pop(0)

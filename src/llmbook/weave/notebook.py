@@ -2,24 +2,35 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urljoin
 
 from markdown_it import MarkdownIt
 
 from llmbook.weave.chapter import Part
 from llmbook.weave.katex import MACROS
 from llmbook.weave.kernel import FIGURE
+from llmbook.weave.reading import address
 
 BOX = re.compile(r'(?m)^(\?{3}\+?|!!!) +([\w-]+)(?: +"(.*)")?\n((?: {4}.*(?:\n|\Z)|[ \t]*\n)*)')
 NOTE = re.compile(
-    r'<div class="admonition[^>]*>\n<p class="admonition-title">(.*?)</p>\n\n(.*?)\n\n</div>',
+    r'<(div|details) class="[^>]*>\n(?:<summary>[^\n]*\n)?'
+    r'<p class="admonition-title"[^>]*>(.*?)</p>'
+    r"\n\n(.*?)\n\n</\1>",
     re.DOTALL,
 )
 ATTRIBUTES = re.compile(r" ?\{ [.#:][^{}\n]* \}")
 FOOTNOTE = re.compile(r"\[\^([\w-]+)\]:?")
 COLOURED = re.compile(rf"(?:{'|'.join(map(re.escape, MACROS))})(?=\{{)")
 
+LINKED = re.compile(
+    r"(?P<code>^(?P<fence>```+|~~~+).*?^(?P=fence)[`~]*[ \t]*$"
+    r"|(?P<ticks>`+)[^`].*?(?<!`)(?P=ticks)(?!`))"
+    r"|\]\[(?P<name>[\w.]+)\]"
+    r"|(?P<before>\]\(\s*<?|^ {,3}\[[^\]\n]+\]:[ \t]+<?| (?:href|src)=\")(?P<to>[^\s<>()\"]+)",
+    re.DOTALL | re.MULTILINE,
+)
 TITLE = MarkdownIt("commonmark", {"html": False})
 
 
@@ -45,12 +56,40 @@ def plain(text: str, figures: Mapping[str, str]) -> str:
         >>> print(plain(r"$\key{K}$", {}))
         ${K}$
     """
-    text = NOTE.sub(lambda m: _quoted(m[1], m[2].split("\n")), BOX.sub(_box, text))
+    text = NOTE.sub(lambda m: _quoted(m[2], m[3].split("\n")), BOX.sub(_box, text))
     text = ATTRIBUTES.sub("", text)
     text = FOOTNOTE.sub(r"<sup>\1</sup>", text)
     text = COLOURED.sub("", text)
     name = r"(?<![\w`])@(fig-[\w-]+)"
     return re.sub(name, lambda m: f"Figure {figures[m[1]]}" if m[1] in figures else m[0], text)
+
+
+def linked(text: str, page: str, site: str, target: Callable[[str], str | None]) -> str:
+    """A page's prose for its notebook, which lies elsewhere: links and pictures lead to the site.
+
+    Args:
+        text: Markdown; what is code in it stays as it is.
+        page: The page's path in the folder of the book.
+        site: The address of the site; without one, nothing is changed.
+        target: Where in the site `[…][name]` leads.
+
+    Examples:
+        >>> linked("[b](../b.md#c 'B'), ![p](p.png)", "one/a.md", "https://book.org/", str)
+        "[b](https://book.org/b/#c 'B'), ![p](https://book.org/one/p.png)"
+    """
+
+    def to_site(found: re.Match[str]) -> str:
+        if found["code"]:
+            return found[0]
+        if found["name"]:
+            place = target(found["name"])
+            return found[0] if place is None else f"]({site}{place})"
+        made = "=" in found["before"]  # HTML has the addresses of pages, Markdown their files
+        base = address(page) if made else page
+        goal = urljoin(f"{site}{base}", found["to"])
+        return found["before"] + (address(goal) if goal.startswith(site) else goal)
+
+    return LINKED.sub(to_site, text) if site else text
 
 
 def _box(found: re.Match[str]) -> str:

@@ -18,17 +18,23 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.livereload import LiveReloadServer
 from mkdocs.plugins import BasePlugin, CombinedEvent, event_priority, get_plugin_logger
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import File, Files, set_exclusions
 from mkdocs.structure.nav import Navigation
 from mkdocs.structure.pages import Page
 
 from llmbook.weave import lab_pages
+from llmbook.weave.blocks import registered
 from llmbook.weave.book import Woven, weave_book
+from llmbook.weave.chapter import SUFFIXES
 from llmbook.weave.configuration import Site, read_site
 from llmbook.weave.engine import Engine
-from llmbook.weave.pages import Pages
+from llmbook.weave.pages import SNIPPET, Pages
 from llmbook.weave.serving import Background, with_reload
 from llmbook.weave.store import NO_ROOM, turn
+from llmbook.weave.style import STYLE_SHEET, style_sheet
+
+NEEDED = ("attr_list", "md_in_html")  # of Markdown's extensions, by what weave writes
+CODE = re.compile(r"(?m)^\s*(?:`{3,}|~{3,})\s*python\b|`\{python\}\s")
 
 log = get_plugin_logger("llmbook-weave")
 
@@ -52,7 +58,11 @@ class WeaveConfig(Config):
     """Options of the plugin."""
 
     cache = config_options.Type(str, default=".cache/weave")
-    package = config_options.Type(str, default="llmbook")
+    package = config_options.Optional(config_options.Type(str))
+    blocks = config_options.Type(str, default="")
+    palette = config_options.Type(str, default="")
+    labs = config_options.Type(str, default="")
+    style = config_options.Type(bool, default=True)
     fork = config_options.Type(bool, default=True)
 
 
@@ -61,7 +71,7 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
 
     def on_startup(self, *, command: Literal["build", "gh-deploy", "serve"], dirty: bool) -> None:
         """Under `serve` an error is shown in its page and the server goes on."""
-        self.serving = command == "serve"
+        self.serving, self.dirty = command == "serve", dirty
         self.announced = False
         self.locked = contextlib.ExitStack()
         self.woven: dict[str, Woven] = {}
@@ -74,22 +84,48 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
             path = urlsplit(config.site_url or "").path or "/"
             log.info(f"the book will be at http://{config.dev_addr}{path} when it is built")
             self.announced = True
-        package = find_spec(self.config.package)
-        if package is None or not package.submodule_search_locations:
-            raise PluginError(
-                f"package {self.config.package!r} cannot be imported: install it, or name another "
-                "as `package` of llmbook-weave in mkdocs.yml"
-            )
+        watched = self._watched()
         self.cache = root / self.config.cache
         address = config.site_url
         if self.serving:  # MkDocs has put its own there
             address = read_site(Path(config.config_file_path)).address
-        self.site = Site.of(address, config.nav)
+        self.site = Site.of(address, config.nav, self.config)
+        try:
+            registered(self.site.blocks)
+            if self.config.style and STYLE_SHEET not in config.extra_css:
+                self.style = style_sheet(self.site.palette)
+                config.extra_css.insert(0, STYLE_SHEET)
+        except ValueError as error:
+            raise PluginError(f"llmbook-weave in mkdocs.yml: {error}") from None
+        if self.site.labs and "mkdocs-jupyter" not in config.plugins:
+            raise PluginError("llmbook-weave in mkdocs.yml: labs need the plugin mkdocs-jupyter")
+        for extension in NEEDED:
+            if extension not in config.markdown_extensions:
+                config.markdown_extensions.append(extension)
         if self.serving:
-            config.watch.extend(package.submodule_search_locations)
+            config.watch.extend(watched)
             self.background = self.background or Background(self.cache, log)
             config.watch.append(str(self.background.finished))
         return config
+
+    def _watched(self) -> list[str]:
+        """The folders or the file of the package.
+
+        Raises:
+            PluginError: If it cannot be imported.
+        """
+        if self.config.package is None:
+            return []
+        try:
+            package = find_spec(self.config.package)
+        except (ImportError, ValueError):
+            package = None
+        if package is None or not (package.submodule_search_locations or package.origin):
+            raise PluginError(
+                f"package {self.config.package!r} cannot be imported: install it, or name another "
+                "as `package` of llmbook-weave in mkdocs.yml"
+            )
+        return list(package.submodule_search_locations or [str(package.origin)])
 
     def on_pre_build(self, *, config: MkDocsConfig) -> None:
         """Let no two builds write one site at a time."""
@@ -123,18 +159,21 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
         return server
 
     def on_files(self, files: Files, *, config: MkDocsConfig) -> Files:
-        """Weave every page; add the executed notebooks; hand labs over as notebooks."""
-        sources = [
-            file.src_uri
-            for file in files
-            if file.src_uri.endswith(".md") or re.fullmatch(r"labs/[\w-]+\.py", file.src_uri)
-        ]
+        """Weave every page that readers get; add the executed notebooks; make labs notebooks."""
+        set_exclusions(files, config)  # of those that other plugins have added
+        sources = [file for file in files if self._is_source(file)]
+        texts = {
+            file.src_uri: file.content_string for file in sources if _is_elsewhere(file, config)
+        }
+        if self.config.style and STYLE_SHEET not in files.src_uris:
+            files.append(File.generated(config, STYLE_SHEET, content=self.style))
         self.woven, errors = weave_book(
             Path(config.docs_dir),
-            sources,
+            [file.src_uri for file in sources],
             self.cache,
             package=self.config.package,
             site=self.site,
+            texts=texts,
             report=log.info,
             fork=self.config.fork,
             run=self.background.run if self.background else Engine.run,
@@ -142,13 +181,25 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
         for error in errors:
             log.error(str(error))  # which fails a strict build; else the page shows it in its place
         for uri, woven in self.woven.items():
+            page = files.src_uris[uri]
+            if self.dirty:  # what a page is made from is more than its file
+                page.is_modified = lambda: True  # type: ignore[method-assign]
             if uri.endswith(".py") and woven.notebook:
-                files.remove(files.src_uris[uri])
+                files.remove(page)
             for notebook in filter(None, (woven.notebook, woven.empty)):
                 folder, *name = notebook.relative_to(self.cache).parts
                 source, target = str(self.cache / folder), config.site_dir
-                files.append(File("/".join(name), source, target, config.use_directory_urls))
+                copy = File("/".join(name), source, target, config.use_directory_urls)
+                copy.inclusion = page.inclusion
+                files.append(copy)
         return files
+
+    def _is_source(self, file: File) -> bool:
+        """Whether a file is a page that a reader gets, or a lab."""
+        level = file.inclusion
+        if not (level.is_in_serve() if self.serving else level.is_included()):
+            return False
+        return file.src_uri.endswith(SUFFIXES) or lab_pages.is_lab(file.src_uri, self.site.labs)
 
     def on_nav(self, nav: Navigation, *, config: MkDocsConfig, files: Files) -> None:
         """Remember what pages may link to, and their order."""
@@ -179,11 +230,36 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
         """The woven Markdown of the page, and what its template shows."""
         woven = self.woven.get(page.file.src_uri)
         if woven is None:
+            if CODE.search(markdown) and page.file.src_uri.endswith(SUFFIXES):
+                log.error(
+                    f"{page.file.src_uri}: its code never runs: the page was added by a plugin "
+                    "that comes after llmbook-weave; put that before it in mkdocs.yml"
+                )
             return markdown
+        if SNIPPET in woven.body:
+            self._check_snippets(woven.body, page, config)
         page.meta.update(woven.meta)
         if "title" in page.meta:  # which templates take for HTML
             page.meta["title"] = escape(str(page.meta["title"]), quote=False)
         return woven.body
+
+    def _check_snippets(self, body: str, page: Page, config: MkDocsConfig) -> None:
+        """Say of code in an included file that it never runs."""
+        if "pymdownx.snippets" not in config.markdown_extensions:
+            return
+        from markdown import Markdown
+
+        settings = {**config.mdx_configs.get("pymdownx.snippets", {}), "auto_append": []}
+        settings["check_paths"] = False  # the page's own conversion says so
+        known = {"pymdownx.snippets": settings}
+        reader = Markdown(extensions=["pymdownx.snippets"], extension_configs=known)
+        whole = "\n".join(reader.preprocessors["snippet"].run(body.split("\n")))
+        if len(CODE.findall(whole)) > len(CODE.findall(body)):
+            line = page.file.content_string.partition(SNIPPET)[0].count("\n") + 1
+            log.error(
+                f"{page.file.abs_src_path}:{line}: code in an included file never runs: put the "
+                "cell into the page, or write ```py there if it should only be shown"
+            )
 
     def on_page_content(self, html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
         """Report what could not be set."""
@@ -193,6 +269,8 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
             before, found, _ = page.file.content_string.partition(unescape(source))
             line = before.count("\n") + 1 if found else 1
             log.error(f"{page.file.abs_src_path}:{line}: {unescape(why)}")
+        if "autorefs" not in config.plugins:  # there is nothing that a listing's name could lead to
+            html = re.sub(r"</?autoref\b[^>]*>", "", html)
         return html
 
     @event_priority(-30)  # after mkdocstrings
@@ -224,3 +302,9 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
         return with_reload(output) if self.serving else output
 
     on_post_page = CombinedEvent(_finish, _reload)
+
+
+def _is_elsewhere(file: File, config: MkDocsConfig) -> bool:
+    """Whether a page's text is not what a file of its name in the folder of the book holds."""
+    place = Path(config.docs_dir) / file.src_uri
+    return not (file.abs_src_path and Path(file.abs_src_path) == place)

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from llmbook.weave.sources import ELSEWHERE
 from llmbook.weave.store import RESULTS
 
 ALONE = "import os; from llmbook.weave import kernel; kernel.serve(os.dup(0), os.dup(1))"
@@ -28,11 +29,20 @@ class SlowCellError(RuntimeError):
     """A cell has not ended in time."""
 
 
-def environment(cache: Path) -> dict[str, str]:
-    """What a chapter's process finds in its environment: nothing that is an author's own."""
+def environment(cache: Path, package: Path | None = None) -> dict[str, str]:
+    """What a chapter's process finds in its environment: nothing that is an author's own.
+
+    Args:
+        cache: The store's folder.
+        package: Where the book's package lies, if it is not installed among others.
+    """
+    path = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    if package and str(package.parent) not in path and not ELSEWHERE & set(package.parts):
+        path.append(str(package.parent))
     one = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # several run at once,
     return {  # and with one thread each, sums come out the same every time
         **os.environ,
+        "PYTHONPATH": os.pathsep.join(path),
         **dict.fromkeys(one, "1"),
         "IPYTHONDIR": str(cache / "ipython"),
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # as Jupyter has it
@@ -108,10 +118,15 @@ class Processes:
     Args:
         cache: The store's folder.
         fork: Whether to fork them from a warm one, where the system can.
+        palette: The module with the colours of figures, if there is one.
+        package: Where the book's package lies.
     """
 
-    def __init__(self, cache: Path, *, fork: bool = True) -> None:
-        self.environment = environment(cache.resolve())
+    def __init__(
+        self, cache: Path, *, fork: bool = True, palette: str = "", package: Path | None = None
+    ) -> None:
+        self.palette = palette
+        self.environment = environment(cache.resolve(), package)
         self.fork = fork and CAN_FORK
         self.warm: subprocess.Popen[bytes] | None = None
         self.socket: socket.socket | None = None
@@ -146,7 +161,12 @@ class Processes:
         log = tempfile.TemporaryFile()  # noqa: SIM115 (`Running` closes it)
         mine, theirs = os.pipe()
         with tempfile.TemporaryFile() as request:
-            asked = {"cells": list(cells), "folder": str(folder), "roots": list(map(str, roots))}
+            asked = {
+                "cells": list(cells),
+                "folder": str(folder),
+                "roots": list(map(str, roots)),
+                "palette": self.palette,
+            }
             request.write(json.dumps(asked).encode())
             request.seek(0)
             process = None

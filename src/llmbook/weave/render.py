@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llmbook.weave import rich
 from llmbook.weave.chapter import Chapter, Part, WeaveError
 from llmbook.weave.engine import Result
 from llmbook.weave.kernel import FIGURE
-from llmbook.weave.listing import listing, source
+from llmbook.weave.listing import fenced, listing, source
 from llmbook.weave.notebook import code_cell, markdown_cell, notebook
 
 Block = Callable[[str], str]
@@ -25,13 +26,13 @@ class Book:
 
     Attributes:
         blocks: Renders the fence of that name, such as `correction`.
-        filters: Applied to each chapter's woven text, last.
+        finish: Applied to each chapter's woven text, last.
         links: Given a page's file and prose, lets its links lead to the site: for its notebook.
         figures: How many figures each part of the book has had so far.
     """
 
     blocks: Mapping[str, Block] = field(default_factory=dict)
-    filters: tuple[Callable[[str], str], ...] = ()
+    finish: Callable[[str], str] = lambda text: text
     links: Callable[[Path, str], str] = lambda page, text: text
     figures: dict[Any, int] = field(default_factory=dict)
 
@@ -89,8 +90,7 @@ def weave(chapter: Chapter, result: Result | WeaveError | None, book: Book) -> t
     if error and not any(piece.error for piece in pieces):
         page = failure(error) + page
     page = _with_references(chapter, page, numbers)
-    for apply in book.filters:
-        page = apply(page)
+    page = book.finish(page)
     return page, notebook(list(_cells(chapter, pieces, book)), numbers)
 
 
@@ -113,7 +113,7 @@ def _numbered(
     group = chapter.meta.get("part", 0)
     for index, shown in outputs.items():
         part = chapter.parts[index]
-        panels = [output["data"][FIGURE] for output in shown if FIGURE in output.get("data", {})]
+        panels = [panel for output in shown if (panel := _panel_of(part, output))]
         if part.kind != "cell" or not panels or part.options.get("hide") in {"output", "all"}:
             continue
         for need in ("alt", "caption"):
@@ -121,12 +121,25 @@ def _numbered(
                 why = f'this cell shows a figure and has no {need}="…"'
                 raise WeaveError(chapter.path, part.line, why)
         book.figures[group] = count = book.figures.get(group, 0) + 1
-        label = part.options.get("label", f"fig-{chapter.path.stem}-{count}")
+        stem = re.sub(r"[^\w-]+", "-", chapter.path.stem)
+        label = part.options.get("label", f"fig-{stem}-{count}")
         if label in {figure.label for figure in figures.values()}:
             why = f"the label {label!r} is taken by another figure"
             raise WeaveError(chapter.path, part.line, why)
-        figures[index] = _Figure(label, f"{group}.{count}", panels)
+        number = f"{group}.{count}" if group else str(count)  # a book may have no parts
+        figures[index] = _Figure(label, number, panels)
     return figures
+
+
+def _panel_of(part: Part, output: Output) -> dict[str, Any] | None:
+    """What an output draws of a figure: a drawing, or a picture in a cell that has a caption."""
+    data = output.get("data", {})
+    if FIGURE in data:
+        drawn: dict[str, Any] = data[FIGURE]
+        return drawn
+    if "caption" not in part.options or not (address := rich.picture(data)):
+        return None
+    return {"drawings": [{"width": 0, "address": address}], "table": None}
 
 
 def _pieces(
@@ -151,9 +164,24 @@ def _pieces(
             yield _Piece(part, source(chapter, part))
         elif part.kind == "cell":
             here = error if error and _is_in(error, chapter, part) else None
-            yield _Piece(part, part.text, outputs.get(index, []), figures.get(index), here)
+            gave, figure = outputs.get(index, []), figures.get(index)
+            _check_forms(chapter, part, gave)
+            yield _Piece(part, part.text, gave, figure, here)
         else:
             yield _Piece(part, part.text)
+
+
+def _check_forms(chapter: Chapter, part: Part, outputs: Iterable[Output]) -> None:
+    """Refuse what no page can show, with its line."""
+    if part.options.get("hide") in {"output", "all"}:
+        return
+    for output in outputs:
+        data = output.get("data", {})
+        try:
+            if data and FIGURE not in data:
+                rich.shown(data, output.get("metadata", {}))
+        except ValueError as error:
+            raise WeaveError(chapter.path, part.line, str(error)) from None
 
 
 def _is_in(error: WeaveError, chapter: Chapter, cell: Part) -> bool:
@@ -180,7 +208,7 @@ def _cells(chapter: Chapter, pieces: Iterable[_Piece], book: Book) -> Iterator[d
             if piece.figure:
                 prose = f"**Figure {piece.figure.number}** {piece.part.options['caption']}\n\n"
         elif piece.part.kind == "listing":
-            prose += f"```py\n{piece.text}```\n"
+            prose += fenced(piece.text, "py")
         else:
             prose += piece.text
     yield from cell_of_prose()
@@ -192,14 +220,14 @@ def _cells(chapter: Chapter, pieces: Iterable[_Piece], book: Book) -> Iterator[d
 def _on_page(piece: _Piece) -> str:
     """A part as Markdown."""
     if piece.part.kind == "inline":
-        title = html.escape(piece.part.text, quote=True).replace("[", "&#91;")  # no link reference
-        return f'<span class="value" title="{title}">{_escaped(piece.text)}</span>'
+        title = _value(piece.part.text)
+        return f'<span class="value" title="{title}">{_value(piece.text)}</span>'
     if piece.part.kind == "listing":
         return listing(piece.part.options["listing"], piece.text)
     if piece.error:
         return _code(piece.part) + failure(piece.error)
     if piece.part.kind == "cell":
-        return _cell(piece.part, piece.outputs) + (_figure(piece) if piece.figure else "")
+        return _cell(piece)
     return piece.text
 
 
@@ -218,7 +246,7 @@ def _with_references(chapter: Chapter, page: str, numbers: Mapping[str, str]) ->
 
 
 def _code(part: Part) -> str:
-    return f"```python\n{part.text}```\n"
+    return fenced(part.text, "python")
 
 
 def failure(error: WeaveError) -> str:
@@ -228,45 +256,82 @@ def failure(error: WeaveError) -> str:
 
 def _box(kind: str, text: str, attributes: str = "") -> str:
     """Text in an HTML block, which a blank line would end."""
-    unbroken = re.sub(r"\n(?=\s*\n)", "\n&#8203;", text)
+    unbroken = re.sub(r"\n(?=[^\S\n]*\n)", "\n&#8203;", text)
     return f'\n<div class="{kind}"{attributes}><pre tabindex="0">{unbroken}</pre></div>\n'
 
 
 def _escaped(text: str) -> str:
-    """Text as it is: neither HTML, nor, in braces at its end, attributes of what is around it."""
-    return html.escape(text).replace("{", "&#123;")
+    """Text in an HTML block: no HTML, no fence, no attributes of what is around it."""
+    return re.sub(r"[{[`~@]", _reference, html.escape(text))
+
+
+def _value(text: str) -> str:
+    """Text in a line of Markdown that stays as it is: its punctuation as character references."""
+    return re.sub(r"[^\w\s.,%]", _reference, " ".join(text.split())).replace("_", "&#95;")
+
+
+def _reference(found: re.Match[str]) -> str:
+    return f"&#{ord(found[0])};"
 
 
 def _volatile(part: Part) -> str:
     return " data-volatile" if "volatile" in part.options else ""
 
 
-def _cell(part: Part, outputs: Iterable[Output]) -> str:
-    """Code and outputs of a cell, or what is not hidden of them."""
+def _cell(piece: _Piece) -> str:
+    """Code and outputs of a cell, or what is not hidden of them; its figure where it is shown."""
+    part = piece.part
     hide, volatile = part.options.get("hide"), _volatile(part)
-    shown = "" if hide in {"output", "all"} else "".join(_boxes(part, outputs))
+    before, after = ([], []) if hide in {"output", "all"} else _around_figure(piece)
+    shown = "".join(_boxes(part, before))
+    out = ""
     if hide not in {"input", "all"}:
-        return f'<div class="cell"{volatile} markdown="1">\n\n{_code(part)}{shown}\n</div>\n\n'
-    if shown and volatile:
+        out = f'<div class="cell"{volatile} markdown="1">\n\n{_code(part)}{shown}\n</div>\n\n'
+    elif shown:
+        out = _outputs_alone(part, shown)
+    if piece.figure:
+        out += _figure(piece)
+    if later := "".join(_boxes(part, after, "\n")):
+        out += _outputs_alone(part, later)
+    return out
+
+
+def _outputs_alone(part: Part, shown: str) -> str:
+    if volatile := _volatile(part):
         return f'<div{volatile} markdown="1">\n{shown}\n</div>\n\n'
-    return f"{shown}\n" if shown else ""
+    return f"{shown}\n"
 
 
-def _boxes(part: Part, outputs: Iterable[Output]) -> Iterator[str]:
-    """Outputs that are no figures; what is printed and what is returned share one box."""
+def _around_figure(piece: _Piece) -> tuple[list[Output], list[Output]]:
+    """The outputs before the figure, if there is one, and those after it."""
+    outputs = piece.outputs
+    panels = [bool(piece.figure and _panel_of(piece.part, output)) for output in outputs]
+    first = panels.index(True) if True in panels else len(outputs)
+    after = [output for output, panel in zip(outputs, panels, strict=True) if not panel][first:]
+    return outputs[:first], after
+
+
+def _boxes(part: Part, outputs: Iterable[Output], start: str = "") -> Iterator[str]:
+    """Outputs that are no figures; what is printed and what is returned share one box.
+
+    Text begins with `start`: HTML leaves out a new line there.
+    """
     excluded = " data-search-exclude" if "volatile" in part.options else ""  # nobody searches it
     plain: list[str] = []
 
     def box() -> Iterator[str]:
         if plain:
-            yield _box("output", "\n".join(plain), excluded)
+            yield _box("output", start + "\n".join(plain), excluded)
             plain.clear()
 
     for output in outputs:
         data = output.get("data", {})
-        if FIGURE in data:
-            continue
-        if "text/markdown" in data:
+        made = data and rich.shown(data, output.get("metadata", {}), part.options.get("alt", ""))
+        if made:
+            yield from box()
+            content = rich.in_markdown(made)
+            yield f'\n<div class="output rich"{excluded} tabindex="0">{content}</div>\n'
+        elif "text/markdown" in data:
             yield from box()
             yield f"\n{''.join(data['text/markdown'])}\n"
         elif output["output_type"] == "error":
@@ -307,6 +372,8 @@ def _shown_where(variant: dict[str, Any], drawing: list[dict[str, Any]]) -> str:
 
 def _panel(variant: dict[str, Any], name: str, alt: str, classes: str) -> str:
     """A drawing that the page can hold beside others: its ids are its own, and it has a name."""
+    if "address" in variant:
+        return f'<img class="{classes}" src="{variant["address"]}" alt="{html.escape(alt)}">'
     prefix = f"{name}-{variant['width']}-"
     svg = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{prefix}", variant["svg"])
     head, _, drawn = svg.partition(">")

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from llmbook.weave.book import weave_book
+from llmbook.weave.chapter import SUFFIXES
 from llmbook.weave.configuration import read_site
+from llmbook.weave.lab_pages import is_lab
 
 NUMBER = re.compile(r"(?<![\w.])[-−]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?(?![\w])")
-PAGE = re.compile(r"(?:.*\.md|labs/[\w-]+\.py)")
 
 
 @dataclass(frozen=True)
@@ -129,13 +130,13 @@ def read(base: str, name: str) -> dict[str, Any] | None:
     return notebook
 
 
-def reproduce(docs: Path, published: str, package: str = "llmbook") -> list[Moved]:
+def reproduce(docs: Path, published: str, package: str | None = None) -> list[Moved]:
     """Execute every chapter with an empty store, and compare with what was published.
 
     Args:
         docs: The folder of the book.
         published: A built site: its address, or its folder.
-        package: The package that chapters import.
+        package: The package that chapters import; else the one that `mkdocs.yml` names.
 
     Returns:
         What moved; a page that cannot be executed or was not published is one of them.
@@ -145,13 +146,16 @@ def reproduce(docs: Path, published: str, package: str = "llmbook") -> list[Move
         ValueError: If a published notebook is none.
     """
     files = (path.relative_to(docs).as_posix() for path in docs.rglob("*") if path.is_file())
-    pages = [file for file in files if PAGE.fullmatch(file)]
+    labs = read_site(docs.parent / "mkdocs.yml").labs
+    pages = [file for file in files if file.endswith(SUFFIXES) or is_lab(file, labs)]
     moved = []
     with tempfile.TemporaryDirectory() as store:
         woven, errors = weave_book(docs, pages, Path(store), package=package, report=_say)
         moved += [Moved(str(error.path), 0, f"not executed: {error}") for error in errors]
         for page in sorted(uri for uri, found in woven.items() if found.notebook):
-            name = str(Path(page).with_suffix(".ipynb").as_posix())
+            name = Path(page).with_suffix(".ipynb").as_posix()
+            if page.endswith(".py"):  # a page that is a notebook has it in its own folder
+                name = f"{name.removesuffix('.ipynb')}/{Path(name).name}"
             before, notebook = read(published, name), woven[page].notebook
             if before is None:
                 moved.append(Moved(page, 0, f"{page} was not published: {published} lacks {name}"))
@@ -178,7 +182,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
         help="a built site, by address or folder; %(default)s if left out",
     )
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="the folder of chapters")
-    parser.add_argument("--package", default="llmbook", help="the package that chapters import")
+    parser.add_argument("--package", help="the package that chapters import")
     options = parser.parse_args(None if arguments is None else list(arguments))
     if not options.docs.is_dir():
         parser.error(f"{options.docs} is not a folder")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbook.weave.chapter import Chapter, WeaveError
-from llmbook.weave.engine import KEPT, Basis, Engine, Result, key
+from llmbook.weave.engine import KEPT, Basis, Engine, Result
 from llmbook.weave.sources import hash_of
 from llmbook.weave.store import prune
 
@@ -69,14 +69,11 @@ class Background:
         done: Callable[[Chapter, Result | WeaveError, Basis | None], None],
     ) -> None:
         """Begin to execute what does not run yet, stop what nobody wants, wait for none."""
-        from llmbook.weave.processes import Processes
-
         self.pool = self.pool or ThreadPoolExecutor(engine.jobs)
-        self.processes = self.processes or Processes(self.cache, fork=engine.fork)
+        self.processes = self.processes or engine.new_processes()
         state = _state(engine)
         wanted = {
-            f"{chapter.path} {key(chapter, engine.docs, engine.version)[0]} {state}": chapter
-            for chapter in chapters
+            f"{chapter.path} {engine.key(chapter)[0]} {state}": chapter for chapter in chapters
         }
         with self.lock:
             self.libraries |= engine.libraries(chapters)

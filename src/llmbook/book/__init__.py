@@ -1,0 +1,1 @@
+"""What this book adds to weave, which serves any book: its fences, and the data they show."""
