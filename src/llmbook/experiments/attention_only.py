@@ -1,8 +1,8 @@
 """Attention alone: what stacks of it learn without a feed-forward network, and without skips.
 
 The task is to go on with a string of symbols, no two alike, which repeats with a period that
-differs from text to text. A fixed distance does not help: where the present symbol stood before has to be
-found, and what came after it taken.
+differs from text to text. A fixed distance does not help: where the present symbol stood before has
+to be found, and what came after it taken.
 """
 
 from dataclasses import dataclass
