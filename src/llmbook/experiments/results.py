@@ -49,6 +49,7 @@ EXPERIMENTS = {
     "ladder-rates": Experiment("llmbook.experiments.ladder:choose", (0,)),
     "stories": Experiment("llmbook.experiments.skills:run", FIVE),
     "sweep": Experiment("llmbook.experiments.sweep:run", (0, 1)),
+    "word-vectors": Experiment("llmbook.experiments.word_tests:by_epochs", FIVE),
     "text-to-text": Experiment("llmbook.experiments.text_to_text:compare_optimizers", FIVE),
 }
 
