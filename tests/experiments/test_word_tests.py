@@ -149,13 +149,14 @@ def test_every_way_gives_the_same_report(way: str) -> None:
     assert len(report["neighbours"]["two"]) == 5
 
 
-def test_skip_gram_catches_up_with_counting_in_some_tests_of_the_record() -> None:
-    """What two readings lose, more readings win back: in the categories, not in the order of pairs."""
+def test_skip_gram_gets_better_with_more_readings() -> None:
+    """In both tests and for every seed of the record; five readings are enough."""
     for run in recorded("word-vectors"):
         assert [each["epochs"] for each in run["skip-gram"]] == [*EPOCHS]
         few, *more = run["skip-gram"]
-        assert all(each["similarity"] > few["similarity"] + 0.05 for each in more)
-        assert all(each["right"] > few["right"] for each in more)
+        assert all(each["similarity"] > few["similarity"] + 0.04 for each in more)
+        assert all(each["right"] >= few["right"] for each in more)
+        assert more[0]["right"] > few["right"] + 4
 
 
 def test_by_epochs_asks_for_each_number_of_readings(monkeypatch: pytest.MonkeyPatch) -> None:
