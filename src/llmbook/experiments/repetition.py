@@ -40,7 +40,7 @@ class Setup:
     tested: int = 512
 
 
-class AttentionStack(nn.Module):
+class Stack(nn.Module):
     """Layers of causal attention between an embedding with learned positions and logits.
 
     Args:
@@ -114,7 +114,7 @@ def continued(num_layers: int, steps: int, seed: int, setup: Setup = Setup()) ->
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AttentionStack(num_layers, setup)
+        model = Stack(num_layers, setup)
     generator = torch.Generator().manual_seed(seed)
 
     def draw(source: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -1,13 +1,13 @@
-"""`llmbook.experiments.attention_only`: the task can be solved, and one layer cannot."""
+"""`llmbook.experiments.repetition`: the task can be solved, and one layer cannot."""
 
 import torch
 
-from llmbook.experiments.attention_only import (
+from llmbook.experiments.repetition import (
     LENGTH,
     PERIODS,
     SYMBOLS,
-    AttentionStack,
     Setup,
+    Stack,
     continued,
     repeating,
 )
@@ -35,7 +35,7 @@ def test_texts_repeat_and_what_is_known_follows_from_them() -> None:
 def test_no_position_sees_what_comes() -> None:
     """A change of the last symbol changes no prediction before it."""
     torch.manual_seed(0)
-    stack, (text, _) = AttentionStack(2), repeating(3, torch.Generator().manual_seed(0))
+    stack, (text, _) = Stack(2), repeating(3, torch.Generator().manual_seed(0))
     other = text.clone()
     other[:, -1] = (other[:, -1] + 1) % SYMBOLS
     before, after = stack(text), stack(other)
@@ -56,6 +56,6 @@ def test_a_seed_decides_the_result() -> None:
 
 def test_two_layers_do_in_the_record_what_one_does_not() -> None:
     """Even with four times the steps."""
-    for run in recorded("attention-only"):
+    for run in recorded("repetition"):
         assert run["two"] > 0.99
         assert run["one"] < run["one longer"] < 0.55
