@@ -16,6 +16,7 @@ from torch import Tensor
 from llmbook.heads import (
     first_token_score,
     induction_score,
+    mean_outputs,
     previous_token_score,
     repeated_tokens,
     without_heads,
@@ -138,6 +139,34 @@ def test_silencing_equals_weights_of_zero(silent: list[tuple[int, int]]) -> None
         for out, net in ((logits, mine), (other(TEXT), other))
     )
     torch.testing.assert_close(mine_gradient, other_gradient, rtol=0, atol=1e-10)
+
+
+@torch.no_grad()
+def test_the_mean_of_a_head_stands_where_its_output_stood() -> None:
+    """Of one position the mean is the output itself; of many it is what they share."""
+    mine = model()
+    alone = TEXT[:1, :1]
+    every = [(layer, head) for layer in range(3) for head in range(6)]
+    with without_heads(mine, every, instead=mean_outputs(mine, alone)):
+        torch.testing.assert_close(mine(alone), mine(alone))
+        same = mine(alone)
+    torch.testing.assert_close(same, mine(alone), rtol=0, atol=1e-12)
+    seen: list[torch.Tensor] = []
+    hook = mine.blocks[1].attention.out.register_forward_pre_hook(  # type: ignore[union-attr]
+        lambda _, inputs: seen.append(inputs[0])
+    )
+    means = mean_outputs(mine, TEXT)
+    hook.remove()
+    assert means.shape == (3, 6, 8)
+    torch.testing.assert_close(means[1], seen[0].flatten(0, 1).mean(0).view(6, 8))
+    with without_heads(mine, [(1, 2)], instead=means):
+        changed = mine(TEXT)
+    with without_heads(mine, [(1, 2)]):
+        assert not torch.equal(changed, mine(TEXT))
+    with without_heads(mine, [(1, 2)], instead=torch.zeros_like(means)):
+        zeros = mine(TEXT)
+    with without_heads(mine, [(1, 2)]):
+        assert torch.equal(zeros, mine(TEXT))
 
 
 @torch.no_grad()

@@ -249,3 +249,12 @@ def test_the_lab_needs_no_torch() -> None:
     code = "import sys, llmbook.labs; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert "import torch" not in LAB.read_text(encoding="utf-8")
+
+
+def test_the_mask_of_the_checks_is_the_causal_one() -> None:
+    """And no check cell of the lab shows how it is made."""
+    assert np.array_equal(labs.no_later(["a", "b", "c"]), MASK)
+    cells = re.split(r"(?m)^# %%", LAB.read_text(encoding="utf-8"))
+    checks = [cell for cell in cells if 'tags=["check"]' in cell]
+    assert len(checks) == 6
+    assert not any("tril" in cell or "np." in cell for cell in checks)

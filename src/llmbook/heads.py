@@ -146,16 +146,57 @@ def induction_score(weights: Weights, length: int) -> Scores:
     return weights.diagonal(1 - length, -2, -1)[..., -length:].mean(dim=(1, -1))
 
 
+def mean_outputs(
+    model: Llama, token_ids: Int[Tensor, "batch seq"]
+) -> Float[Tensor, "layers heads d_head"]:
+    """What each head gives on average over all positions of some texts.
+
+    Args:
+        model: A decoder.
+        token_ids: The texts, such as random tokens without a repetition.
+
+    Returns:
+        The mean output of each head, before the layer's output projection mixes them.
+
+    Examples:
+        >>> from llmbook.llama import LlamaConfig
+        >>> config = LlamaConfig(
+        ...     vocab_size=9, d_model=8, num_layers=2, num_heads=4, num_kv_heads=2, d_ff=16,
+        ...     max_len=8,
+        ... )
+        >>> mean_outputs(Llama(config), torch.tensor([[1, 2, 3]])).shape
+        torch.Size([2, 4, 2])
+    """
+    means: list[Tensor] = []
+
+    def note(module: nn.Module, inputs: tuple[Tensor]) -> None:
+        means.append(inputs[0].mean(dim=(0, 1)).unflatten(-1, (model.config.num_heads, -1)))
+
+    block: Any
+    with ExitStack() as hooks, torch.no_grad():
+        for block in model.blocks:
+            hooks.enter_context(block.attention.out.register_forward_pre_hook(note))
+        model(token_ids)
+    return torch.stack(means)
+
+
 @contextmanager
-def without_heads(model: Llama, heads: Iterable[tuple[int, int]]) -> Iterator[None]:
+def without_heads(
+    model: Llama,
+    heads: Iterable[tuple[int, int]],
+    instead: Float[Tensor, "layers heads d_head"] | None = None,
+) -> Iterator[None]:
     """Silence some heads: the layer's output projection gets zeros where theirs would be.
 
     Compare with as many others of the same layers. Any damage makes a model worse, so a loss that
-    rises says something only where it rises more than that.
+    rises says something only where it rises more than that. Zeros are a kind of damage themselves,
+    as no layer above has ever met them; the mean of a head takes away what it says of this text
+    and leaves what it says of every text.
 
     Args:
         model: Stays as it is, outside of the `with` block.
         heads: Pairs of a layer and a head in it, both counted from 0.
+        instead: What to put in place of the zeros, such as `mean_outputs`.
 
     Yields:
         Nothing; within the block, the model computes without those heads.
@@ -176,10 +217,12 @@ def without_heads(model: Llama, heads: Iterable[tuple[int, int]]) -> Iterator[No
         False
 
     Source:
-        [Michel et al. 2019][michel2019sixteen], section 2.3.
+        [Michel et al. 2019][michel2019sixteen], section 2.3; means in place of zeros:
+        [Wang et al. 2023][wang2023interpretability], section 2.1.
     """
     width = model.config.d_head
     silent = torch.zeros(len(model.blocks), model.config.num_heads, dtype=torch.bool)
+    filled = torch.zeros(*silent.shape, width) if instead is None else instead
     for layer, head in heads:
         for name, number, end in zip(("layer", "head"), (layer, head), silent.shape, strict=True):
             if not 0 <= number < end:
@@ -187,15 +230,17 @@ def without_heads(model: Llama, heads: Iterable[tuple[int, int]]) -> Iterator[No
         silent[layer, head] = True
     block: Any
     with ExitStack() as hooks:
-        for block, columns in zip(model.blocks, silent.repeat_interleave(width, 1), strict=True):
+        by_layer = zip(model.blocks, silent.repeat_interleave(width, 1), filled, strict=True)
+        for block, columns, values in by_layer:
             if columns.any():
-                hook = partial(_silence, columns.to(model.device))
+                silence = columns.to(model.device), values.flatten().to(model.device)
+                hook = partial(_silence, *silence)
                 hooks.enter_context(block.attention.out.register_forward_pre_hook(hook))
         yield
 
 
-def _silence(columns: Tensor, module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
-    return inputs[0].masked_fill(columns, 0)
+def _silence(columns: Tensor, values: Tensor, module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    return torch.where(columns, values, inputs[0])
 
 
 def _check(weights: Weights, positions: int) -> None:

@@ -19,6 +19,23 @@ class WrongAnswer(ValueError):  # noqa: N818  (a learner reads the name)
     """An answer that is not right; the message says what it seems to be instead."""
 
 
+def no_later(words: Sequence[Any]) -> np.ndarray:
+    """The mask that a lab asks for, so that its checks can be called without showing it.
+
+    Args:
+        words: One entry for each position.
+
+    Returns:
+        `True` where a query (row) may look at a key (column): at itself and at what came before.
+
+    Examples:
+        >>> no_later(["a", "b"]).astype(int).tolist()
+        [[1, 0], [1, 1]]
+    """
+    places = np.arange(len(words))
+    return np.asarray(places[:, None] >= places)
+
+
 @np.errstate(all="ignore")  # a mistake may overflow while it is tried
 def check_scores(answer: Any, query: Any, key: Any) -> str:
     """Check the raw scores: the dot product of each query with each key.

@@ -38,6 +38,35 @@ def test_clip_is_two_encoders_and_two_projections() -> None:
     assert ARCHITECTURES["CLIP ViT-L/14"].parameters == text + vision + (d + width) * 768 + 1
 
 
+def test_switch_stores_what_its_measures_say_and_uses_a_thousandth() -> None:
+    """The paper's 1,571 billion from its table of measures; a token passes through one expert."""
+    switch = ARCHITECTURES["Switch-C"]
+    v, _, d, _, f = sizes("Switch-C")
+    heads, layers = 32 * 64, 15
+    attention = 3 * layers * 4 * d * heads  # one in the encoder, two in the decoder
+    shared = v * d + attention
+    assert switch.parameters == shared + 2 * layers * 2048 * 2 * d * f
+    assert switch.active_parameters == shared + 2 * layers * (2 * d * f + 2048 * d)
+    assert round(switch.parameters / 1e9) == 1571
+
+
+def test_what_is_stored_grew_and_what_is_used_did_not() -> None:
+    """After PaLM no model here uses as much for a token; since 2025 some store more than any before."""
+    sizes = [
+        (m.decimal_year, m.parameters, m.active_parameters)
+        for m in ARCHITECTURES.values()
+        if m.parameters and m.active_parameters
+    ]
+    palm = ARCHITECTURES["PaLM 540B"]
+    used = [active for year, _, active in sizes if year > palm.decimal_year]
+    assert palm.active_parameters is not None
+    assert max(used) < palm.active_parameters
+    assert max(stored for year, stored, _ in sizes if year > 2026) > 1.5 * max(
+        stored for year, stored, _ in sizes if year < 2025
+    )
+    assert max(active for year, _, active in sizes if year >= 2025) == 104 * 10**9
+
+
 def test_rounded_figures_fit_their_measures() -> None:
     """Where only the paper's rounded figure stands, the blocks alone come close to it."""
     *_, d, layers, f = sizes("DALL-E")
@@ -74,13 +103,15 @@ def test_records_are_consistent(model: Architecture) -> None:
         assert model.active_parameters is None
         assert model.basis is None
     else:
-        assert model.active_parameters is not None
+        assert model.active_parameters is not None or model.num_experts != 1
         assert model.undisclosed_reason is None
         assert model.basis is not None
         dense = model.num_experts == 1
         assert (model.active_parameters == model.parameters) is dense
-        assert 0 < model.active_parameters <= model.parameters
-    assert 1 <= model.active_experts <= model.num_experts
+        if model.active_parameters is not None:
+            assert 0 < model.active_parameters <= model.parameters
+    if model.num_experts is not None and model.active_experts is not None:
+        assert 1 <= model.active_experts <= model.num_experts
     if model.num_kv_heads is not None:
         assert model.num_heads is not None
         assert model.num_heads % model.num_kv_heads == 0

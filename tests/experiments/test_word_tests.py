@@ -12,11 +12,17 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from llmbook.datasets import analogy_questions, glove, word_similarities
+from llmbook.experiments import word_tests
+from llmbook.experiments.results import recorded
 from llmbook.experiments.word_tests import (
+    EPOCHS,
+    GROUPS,
     analogies,
+    by_epochs,
     categories,
     counted,
     from_addresses,
+    pairs_and_steps,
     similarity,
 )
 from llmbook.word2vec import nearest
@@ -141,6 +147,44 @@ def test_every_way_gives_the_same_report(way: str) -> None:
     assert -1 <= report["similarity"] <= 1
     assert report["known"] == 8
     assert len(report["neighbours"]["two"]) == 5
+
+
+def test_skip_gram_gets_better_with_more_readings() -> None:
+    """In both tests and for every seed of the record; five readings are enough."""
+    for run in recorded("word-vectors"):
+        assert [each["epochs"] for each in run["skip-gram"]] == [*EPOCHS]
+        few, *more = run["skip-gram"]
+        assert all(each["similarity"] > few["similarity"] + 0.04 for each in more)
+        assert all(each["right"] >= few["right"] for each in more)
+        assert more[0]["right"] > few["right"] + 4
+
+
+def test_by_epochs_asks_for_each_number_of_readings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the seed and the groups of the book."""
+    calls = []
+
+    def note(way: str, groups: Any, *, epochs: int, seed: int) -> dict[str, Any]:
+        calls.append((way, groups, epochs, seed))
+        return {"right": epochs}
+
+    monkeypatch.setattr(word_tests, "from_addresses", note)
+    runs = by_epochs(7)["skip-gram"]
+    assert [(run["epochs"], run["right"]) for run in runs] == [(n, n) for n in EPOCHS]
+    assert calls == [("skip-gram", GROUPS, n, 7) for n in EPOCHS]
+
+
+def test_pairs_and_steps_equal_those_by_hand(words: list[str], vectors: np.ndarray) -> None:
+    """All pairs of a kind, each once, one by one."""
+    questions = {"family": analogy_questions()["family"]}
+    place = {word: index for index, word in enumerate(words)}
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    known = [q for q in questions["family"] if all(word in place for word in q)]
+    pairs = sorted({p for a, b, c, d in known for p in ((a, b), (c, d))})
+    alike = np.mean([unit[place[a]] @ unit[place[b]] for a, b in pairs])
+    steps = [unit[place[b]] - unit[place[a]] for a, b in pairs]
+    steps = [step / np.linalg.norm(step) for step in steps]
+    parallel = np.mean([s @ t for i, s in enumerate(steps) for t in steps[:i]])
+    assert pairs_and_steps(words, vectors, questions)["family"] == pytest.approx((alike, parallel))
 
 
 @pytest.mark.parametrize(

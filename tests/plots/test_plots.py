@@ -39,6 +39,8 @@ SIZES = {
     model.name: (model.decimal_year, model.parameters, model.active_parameters)
     for model in ARCHITECTURES.values()
 }
+UP_TO_2023 = {name: size for name, size in SIZES.items() if size[0] < 2024}
+SINCE_2024 = {name: size for name, size in SIZES.items() if size[0] >= 2024}
 WORDS = {"man": (0.2, 1.0), "woman": (0.2, -1.0), "king": (1.0, 1.0), "queen": (1.0, -1.0)}
 
 
@@ -68,9 +70,10 @@ def shared(figure: Figure) -> float:
 
 
 @pytest.mark.parametrize("width", [M, NARROW])
-def test_names_on_the_timeline_do_not_overlap(width: int) -> None:
-    """All models of the book at once, at the width of the text and of a phone."""
-    figure = timeline(SIZES, title="Parameters")
+@pytest.mark.parametrize("sizes", [UP_TO_2023, SINCE_2024], ids=["up to 2023", "since 2024"])
+def test_names_on_the_timeline_do_not_overlap(width: int, sizes: dict[str, Any]) -> None:
+    """All models of the book, as they are shown in two figures, at text and at phone width."""
+    figure = timeline(sizes, title="Parameters", narrow_height=700)
     height = 460 if width == M else figure.narrow_height
     figure.set_size_inches(width / 72, height / 72)
     assert shared(figure) < 1

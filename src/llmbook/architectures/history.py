@@ -1,4 +1,7 @@
-"""The models of the story as records: when, how large, and built to which measures."""
+"""The models of the story as records: when, how large, and built to which measures.
+
+Looked up last on 30 November 2026. Sizes of models that came out later are not here.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,10 +11,15 @@ from typing import Any, Final, Literal
 from llmbook.architectures.configs import CONFIGS, UNDISCLOSED
 from llmbook.architectures.counting import count_parameters
 
+Kind = Literal["embedding", "recurrent", "encoder", "decoder", "encoder-decoder", "dual encoder"]
+
+LOOKED_UP: Final = "2026-11-30"
+"""When the records were last compared with what had been published."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """One published model. `None` means that it does not apply or was never published.
+    """One published model. `None`: it does not apply, was never published, or is not given here.
 
     Attributes:
         name: Name, with the size where a family has several.
@@ -22,7 +30,8 @@ class Architecture:
         source: Key in the bibliography.
         parameters: All parameters.
         active_parameters: Those that take part in the prediction of one token. A mixture of
-            experts leaves most of its experts out; every other model uses all it has.
+            experts leaves most of its experts out; every other model uses all it has. `None` too
+            for a mixture whose authors count operations instead.
         published: The size as its authors print it.
         basis: How `parameters` is known: counted in the `weights` themselves or in a reference
             implementation, calculated from the published `config`, or only the rounded figure
@@ -35,7 +44,8 @@ class Architecture:
         d_head: Width of one head.
         d_ff: Width of the hidden layer of the feed-forward network (of one expert).
         gated: The feed-forward network has three matrices (GLU) instead of two.
-        num_experts: Feed-forward networks per layer.
+        num_experts: Feed-forward networks per layer, those included that every token passes
+            through. `None` for a mixture of which that is not given here.
         active_experts: How many of them a token passes through.
         vocab_size: Tokens in the vocabulary.
         max_len: Context length in tokens.
@@ -45,7 +55,7 @@ class Architecture:
     organisation: str
     year: int
     month: int
-    kind: Literal["embedding", "encoder", "decoder", "encoder-decoder", "dual encoder"]
+    kind: Kind
     source: str
     parameters: int | None
     active_parameters: int | None
@@ -59,8 +69,8 @@ class Architecture:
     d_head: int | None = None
     d_ff: int | None = None
     gated: bool = False
-    num_experts: int = 1
-    active_experts: int = 1
+    num_experts: int | None = 1
+    active_experts: int | None = 1
     vocab_size: int | None = None
     max_len: int | None = None
 
@@ -92,24 +102,96 @@ def _measured(config: str, **story: Any) -> Architecture:
     )
 
 
+def _open_weights(
+    name: str,
+    organisation: str,
+    when: tuple[int, int],
+    source: str,
+    billions: tuple[float, float],
+    max_len: int,
+    experts: tuple[int, int] | tuple[None, None] = (None, None),
+) -> Architecture:
+    """A decoder with published weights, with the sizes that its makers state, stored and active."""
+    stored, active = (round(size * 1e9) for size in billions)
+    written = [f"{size / 1000:g}T" if size >= 1000 else f"{size:g}B" for size in billions]
+    num_experts, active_experts = (1, 1) if stored == active else experts
+    return Architecture(
+        name=name,
+        organisation=organisation,
+        year=when[0],
+        month=when[1],
+        kind="decoder",
+        source=source,
+        parameters=stored,
+        active_parameters=active,
+        published=written[0] if stored == active else f"{written[0]}, {written[1]} active",
+        basis="paper",
+        num_experts=num_experts,
+        active_experts=active_experts,
+        max_len=max_len,
+    )
+
+
 ARCHITECTURES: Final[Mapping[str, Architecture]] = MappingProxyType(
     {
         model.name: model
         for model in (
-            # the released GoogleNews vectors; training holds a second matrix as large
+            # the released GoogleNews vectors, whose phrases are made as in the paper of October;
+            # the method is of January, and training holds a second matrix as large
             Architecture(
                 name="Word2Vec",
                 organisation="Google",
                 year=2013,
-                month=1,
+                month=10,
                 kind="embedding",
-                source="mikolov2013efficient",
+                source="google2013word2vec",
                 parameters=900_000_000,
                 active_parameters=900_000_000,
                 published="3M × 300",
                 basis="weights",
                 d_model=300,
                 vocab_size=3_000_000,
+            ),
+            # a translator: four layers of LSTM that read, and four that write
+            Architecture(
+                name="LSTM translator",
+                organisation="Google",
+                year=2014,
+                month=9,
+                kind="recurrent",
+                source="sutskever2014sequence",
+                parameters=384_000_000,
+                active_parameters=384_000_000,
+                published="384M",
+                basis="paper",
+            ),
+            # two layers of LSTM, characters in, the largest vocabulary of its time out
+            Architecture(
+                name="BIG LSTM",
+                organisation="Google",
+                year=2016,
+                month=2,
+                kind="recurrent",
+                source="jozefowicz2016exploring",
+                parameters=1_040_000_000,
+                active_parameters=1_040_000_000,
+                published="1.04B",
+                basis="paper",
+            ),
+            # between two LSTMs; the paper counts the operations of a step, not its parameters
+            Architecture(
+                name="MoE LSTM",
+                organisation="Google",
+                year=2017,
+                month=1,
+                kind="recurrent",
+                source="shazeer2017outrageously",
+                parameters=137_000_000_000,
+                active_parameters=None,
+                published="137B",
+                basis="paper",
+                num_experts=131_072,
+                active_experts=None,
             ),
             # English to German; about 37,000 shared tokens
             Architecture(
@@ -226,6 +308,24 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = MappingProxyType(
                 vocab_size=24_576,
                 max_len=1280,
             ),
+            # 15 encoder and 15 decoder layers, each with 2,048 experts; norms are not counted
+            Architecture(
+                name="Switch-C",
+                organisation="Google",
+                year=2021,
+                month=1,
+                kind="encoder-decoder",
+                source="fedus2021switch",
+                parameters=1_571_181_015_040,
+                active_parameters=1_728_163_840,
+                published="1571B",
+                basis="config",
+                d_model=2080,
+                d_ff=6144,
+                num_experts=2048,
+                active_experts=1,
+                vocab_size=32_128,
+            ),
             # relative positions cost a fifth attention matrix per layer
             Architecture(
                 name="Chinchilla",
@@ -270,6 +370,7 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = MappingProxyType(
                 published=None,
                 basis=None,
                 undisclosed_reason=UNDISCLOSED["gpt-4"],
+                max_len=8_192,
             ),
             _measured(
                 "llama-2-70b",
@@ -335,6 +436,29 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = MappingProxyType(
                 vocab_size=129_280,
                 max_len=131_072,
             ),
+            _open_weights("Gemma 3 27B", "Google", (2025, 3), "gemma2025gemma3", (27, 27), 131_072),
+            _open_weights(
+                "Llama 4 Maverick", "Meta", (2025, 4), "meta2025llama4", (400, 17), 1_048_576
+            ),
+            _open_weights(
+                "Qwen3 235B", "Qwen", (2025, 4), "yang2025qwen3", (235, 22), 131_072, (128, 8)
+            ),
+            _open_weights(
+                "Kimi K2", "Moonshot AI", (2025, 7), "kimi2025k2", (1040, 32), 131_072, (385, 9)
+            ),
+            _open_weights(
+                "gpt-oss-120b", "OpenAI", (2025, 8), "openai2025gptoss", (117, 5.1), 131_072
+            ),
+            _open_weights(
+                "Mistral Large 3", "Mistral AI", (2025, 12), "mistral2025large3", (675, 41), 262_144
+            ),
+            _open_weights(
+                "DeepSeek-V4-Pro", "DeepSeek", (2026, 4), "deepseek2026v4", (1600, 49), 1_048_576
+            ),
+            _open_weights(
+                "Kimi K3", "Moonshot AI", (2026, 7), "kimi2026k3", (2800, 104), 1_048_576, (898, 18)
+            ),
+            _open_weights("Qwen3.8 2.4T", "Qwen", (2026, 8), "qwen2026qwen38", (2400, 95), 262_144),
         )
     }
 )

@@ -1,23 +1,33 @@
-"""Copying at a distance: an LSTM and a Transformer learn to say a string again.
+"""Copying at a distance: LSTMs and a Transformer learn to say a string again.
 
 The text is `<bos> x1 … xL <sep> x1 … xL` with random symbols, so there is nothing to memorise and
 nothing to guess: the symbol at each place of the copy stood `L + 1` positions before, and only
-there. An LSTM must carry the whole string through a state of fixed size; attention can look back.
+there. An LSTM must carry the whole string through a state of fixed size; attention can look back,
+and an LSTM that is given attention can too.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Final, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from llmbook.attention import attention, causal_mask
 from llmbook.training import Recipe, evaluating, train
 from llmbook.transformer import TransformerBlock
 
 SYMBOLS = 16  # and <bos> and <sep>
+Kind = Literal["lstm", "lstm with attention", "transformer"]
+LENGTHS: Final = (8, 16, 32)
+STEPS: Final[Mapping[Kind, int]] = MappingProxyType(
+    {"transformer": 100, "lstm with attention": 300, "lstm": 300}
+)
+"""How long `compare` trains each."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,35 @@ class CopyLSTM(nn.Module):
         return logits
 
 
+class CopyAttentionLSTM(nn.Module):
+    """`CopyLSTM`, whose states may look back at earlier states before they say a symbol.
+
+    A state's query is the state itself, as in the translators of 2014 and 2015: attention is added
+    to recurrence and does not replace it. There are no positions; the recurrence has to count.
+
+    Args:
+        d_embedding: Width of the embedding.
+        d_hidden: Width of the state.
+
+    Source:
+        [Bahdanau et al. 2014][bahdanau2014neural]; dot products as scores, and the state joined
+        with what was found: [Luong et al. 2015][luong2015effective], sections 3 and 3.1.
+    """
+
+    def __init__(self, d_embedding: int = 32, d_hidden: int = 128) -> None:
+        super().__init__()
+        self.reader = CopyLSTM(d_embedding, d_hidden)
+        self.key = nn.Linear(d_hidden, d_hidden, bias=False)
+        self.reader.head = nn.Linear(2 * d_hidden, SYMBOLS)
+
+    def forward(self, token_ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq symbols"]:
+        """Read from left to right, look back from each position; logits as of `CopyLSTM`."""
+        states, _ = self.reader.lstm(self.reader.embedding(token_ids))
+        found, _ = attention(states, self.key(states), states, causal_mask(states.shape[1]))
+        logits: Tensor = self.reader.head(torch.cat((states, found), dim=-1))
+        return logits
+
+
 class CopyTransformer(nn.Module):
     """Two pre-norm blocks under a causal mask, with learned positions.
 
@@ -119,7 +158,7 @@ class CopyTransformer(nn.Module):
 
 
 def copy_accuracy(
-    kind: Literal["lstm", "transformer"],
+    kind: Kind,
     length: int,
     steps: int,
     seed: int,
@@ -127,12 +166,13 @@ def copy_accuracy(
 ) -> dict[str, float | int]:
     """Train a small model to copy, then test it on fresh strings.
 
-    Both see each earlier symbol of the copy as it should be (teacher forcing), both have about
+    All see each earlier symbol of the copy as it should be (teacher forcing), all have about
     100,000 parameters, and the loss counts the copy alone. What a model fails at after so many
     steps it may still learn with more.
 
     Args:
-        kind: `"lstm"`, one layer of 128, or `"transformer"`, two layers of 64.
+        kind: `"lstm"`, one layer of 128; `"lstm with attention"`, the same with a look back; or
+            `"transformer"`, two layers of 64.
         length: Symbols in a string.
         steps: Of training.
         seed: For initial weights and strings; the same seed gives the same result.
@@ -152,13 +192,13 @@ def copy_accuracy(
     Source:
         [Hochreiter and Schmidhuber 1997][hochreiter1997long], section 5, has such time lags.
     """
-    if kind not in ("lstm", "transformer"):
-        raise ValueError(f"kind must be 'lstm' or 'transformer', got {kind!r}")
+    if kind not in get_args(Kind):
+        raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {kind!r}")
     if length < 1 or steps < 0:
         raise ValueError(f"length must be positive and steps not negative, got {length}, {steps}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = CopyLSTM() if kind == "lstm" else CopyTransformer(length)
+        model = _make(kind, length)
     generator = torch.Generator().manual_seed(seed)
     if steps:
         recipe = Recipe(steps=steps, lr=setup.lr, decay="none")
@@ -172,6 +212,32 @@ def copy_accuracy(
         "strings": right.all(dim=1).double().mean().item(),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
     }
+
+
+def compare(seed: int) -> dict[str, Any]:
+    """Three models, three lengths; the LSTMs are trained three times as long as the Transformer.
+
+    Args:
+        seed: For all of them.
+
+    Returns:
+        "right": for each kind the share of symbols that is right, by length; "longer": that of
+        the LSTM on 8 symbols after twice its steps.
+    """
+    right = {
+        kind: {
+            str(length): copy_accuracy(kind, length, steps, seed)["symbols"] for length in LENGTHS
+        }
+        for kind, steps in STEPS.items()
+    }
+    longer = copy_accuracy("lstm", LENGTHS[0], 2 * STEPS["lstm"], seed)["symbols"]
+    return {"right": right, "longer": longer}
+
+
+def _make(kind: Kind, length: int) -> nn.Module:
+    if kind == "transformer":
+        return CopyTransformer(length)
+    return CopyLSTM() if kind == "lstm" else CopyAttentionLSTM()
 
 
 def copy_logits(

@@ -43,11 +43,14 @@ EXPERIMENTS = {
     "acceptability": Experiment("llmbook.experiments.acceptability:run", FIVE),
     "addition": Experiment("llmbook.experiments.emergence:learn", FIVE),
     "addition-sizes": Experiment("llmbook.experiments.emergence:by_size", FIVE),
+    "copying": Experiment("llmbook.experiments.copying:compare", (0, 1, 2)),
     "ladder": Experiment("llmbook.experiments.ladder:climb", (0, 1, 2)),
     "ladder-rates": Experiment("llmbook.experiments.ladder:choose", (0,)),
+    "repetition": Experiment("llmbook.experiments.repetition:compare", (0, 1, 2)),
     "stories": Experiment("llmbook.experiments.skills:run", FIVE),
     "sweep": Experiment("llmbook.experiments.sweep:run", (0, 1)),
     "text-to-text": Experiment("llmbook.experiments.text_to_text:compare_optimizers", FIVE),
+    "word-vectors": Experiment("llmbook.experiments.word_tests:by_epochs", FIVE),
 }
 
 

@@ -1,7 +1,8 @@
 """What word vectors know: similarity, analogies and categories, each as a number."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -10,6 +11,25 @@ from llmbook.datasets import sotu, word_similarities
 from llmbook.word2vec import Setup, nearest, sentences, train, vocabulary
 
 Vectors = Float[np.ndarray, "words d_model"]
+
+GROUPS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        kind: tuple(words.split())
+        for kind, words in {
+            "months": "january february march april may june july august"
+            " september october november december",
+            "metals": "gold silver iron copper steel lead",
+            "countries": "france germany england spain mexico china japan russia",
+            "states": "texas kansas louisiana california ohio virginia maryland",
+            "numbers": "two three four five six seven eight nine ten twenty",
+            "crops": "wheat cotton corn tobacco rice sugar wool",
+        }.items()
+    }
+)
+"""Words by category, for `categories`."""
+
+EPOCHS: Final = (2, 5, 10)
+"""How often `by_epochs` reads the addresses."""
 
 
 def similarity(
@@ -89,6 +109,45 @@ def analogies(
                     cosines[np.arange(len(given)), given] = -np.inf
             right += int((cosines.argmax(axis=1) == d).sum())
         results[kind] = (right, len(known))
+    return results
+
+
+def pairs_and_steps(
+    words: Sequence[str],
+    vectors: Vectors,
+    questions: Mapping[str, Sequence[tuple[str, str, str, str]]],
+) -> dict[str, tuple[float, float]]:
+    """Of each kind of question: how alike are the words of a pair, and the steps of two pairs?
+
+    Args:
+        words: In the order of `vectors`.
+        vectors: One for each word.
+        questions: As for `analogies`; those with an unknown word are left out.
+
+    Returns:
+        The mean cosine of the two words of a pair, and that of two pairs' differences. An analogy
+        adds one pair's difference to another's word, so the second is what it relies on.
+
+    Examples:
+        >>> space = np.array([[1.0, 1], [1, -1], [3, 1], [3, -1]])
+        >>> words = ["man", "woman", "king", "queen"]
+        >>> alike, parallel = pairs_and_steps(
+        ...     words, space, {"all": [("man", "woman", "king", "queen")]}
+        ... )["all"]
+        >>> round(alike, 2), round(parallel, 2)
+        (0.4, 1.0)
+    """
+    place = {word: index for index, word in enumerate(words)}
+    unit = _unit(vectors)
+    results = {}
+    for kind, asked in questions.items():
+        known = [four for four in asked if place.keys() >= set(four)]
+        pairs = {pair for a, b, c, d in known for pair in ((a, b), (c, d))}
+        first, second = (unit[[place[pair[side]] for pair in pairs]] for side in (0, 1))
+        steps = _unit(second - first)
+        count = len(pairs)
+        parallel = (np.linalg.norm(steps.sum(axis=0)) ** 2 - count) / (count * (count - 1))
+        results[kind] = float((first * second).sum(axis=1).mean()), float(parallel)
     return results
 
 
@@ -198,6 +257,22 @@ def from_addresses(
     right, known = categories(words, vectors, groups)
     near = {word: [other for other, _ in nearest(words, vectors, word)] for word in asked}
     return {"similarity": rho, "pairs": pairs, "right": right, "known": known, "neighbours": near}
+
+
+def by_epochs(seed: int) -> dict[str, Any]:
+    """Skip-gram on the State of the Union, read more and more often.
+
+    Args:
+        seed: Of all randomness.
+
+    Returns:
+        "skip-gram": for each of `EPOCHS`, what `from_addresses` gives of `GROUPS`, with "epochs".
+    """
+    runs = [
+        {"epochs": epochs, **from_addresses("skip-gram", GROUPS, epochs=epochs, seed=seed)}
+        for epochs in EPOCHS
+    ]
+    return {"skip-gram": runs}
 
 
 def _strongest(matrix: Float[np.ndarray, "n n"], count: int) -> Float[np.ndarray, "n count"]:
