@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llmbook.book.blocks import Blocks, corrections, references
+from llmbook.book.blocks import Blocks, corrections, errata, references
 from tests.book import DOCS, nav
 
 ROWS = corrections(DOCS)
@@ -58,6 +58,23 @@ def test_the_page_of_all_corrections_links_each_to_its_place() -> None:
     page = Blocks(DOCS).all_corrections("")
     links = re.findall(r"\(([\w/.-]+)#correction-([\w-]+)\)", page)
     assert links == [(row["page"], name) for name, row in ROWS.items()]
+
+
+def test_the_books_own_errata_name_pages_of_the_book() -> None:
+    """Each with what stood there, what is right, and the day; the newest first."""
+    rows = errata(DOCS)
+    assert len(rows) >= 10
+    assert all((DOCS / row["page"]).is_file() for row in rows)
+    assert [row["since"] for row in rows] == sorted((r["since"] for r in rows), reverse=True)
+    assert Blocks(DOCS).errata("").count("\n") == len(rows) + 2
+
+
+@pytest.mark.parametrize("row", ["{page: a.md}", "{page: a, stood: b, right: c, since: soon}"])
+def test_a_faulty_row_of_the_errata_is_named(tmp_path: Path, row: str) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/errata.yaml").write_text(f"- {row}")
+    with pytest.raises(ValueError, match="row 1 must have"):
+        errata(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ texts, kept once and shown in several places.
 import html
 import re
 from collections.abc import Callable, Iterable
+from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -67,6 +68,27 @@ def corrections(docs: Path) -> dict[str, dict[str, Any]]:
             raise ValueError(f"corrections.yaml: id {name!r} comes twice")
         rows[name] = row
     return rows
+
+
+def errata(docs: Path) -> list[dict[str, Any]]:
+    """The rows of `data/errata.yaml`: what this book itself said wrongly, checked.
+
+    Args:
+        docs: The folder that holds `data/`.
+
+    Returns:
+        Each row with `page`, what `stood` there, what is `right`, and `since` when; the newest
+        first; none, if there is no such file.
+
+    Raises:
+        ValueError: If a row has other fields, or its date is none.
+    """
+    file = docs / "data/errata.yaml"
+    rows = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else []
+    for number, row in enumerate(rows, 1):
+        if set(row) != {"page", "stood", "right", "since"} or not isinstance(row["since"], date):
+            raise ValueError(f"errata.yaml: row {number} must have page, stood, right, since")
+    return sorted(rows, key=lambda row: row["since"], reverse=True)
 
 
 def references(docs: Path) -> dict[str, tuple[str, str]]:
@@ -146,19 +168,24 @@ class Blocks(blocks.Blocks):
     What cannot be read of the book's data counts as empty, and is among its `errors`.
     """
 
-    of_all_pages: ClassVar[frozenset[str]] = frozenset({"outline", "seeds", "corrections"})
+    of_all_pages: ClassVar[frozenset[str]] = frozenset(
+        {"outline", "seeds", "corrections", "errata"}
+    )
 
     def __init__(self, docs: Path, site: Site | None = None, pages: Iterable[str] = ()) -> None:
         super().__init__(docs, site or Site(), pages)
         self._errors: list[WeaveError] = []
         rows, bibliography = docs / "data/corrections.yaml", docs / "references.bib"
         self._rows: dict[str, dict[str, Any]] = self._read(lambda: corrections(docs), rows, {})
+        own = docs / "data/errata.yaml"
+        self._errata: list[dict[str, Any]] = self._read(lambda: errata(docs), own, [])
         self._cited: dict[str, tuple[str, str]] = self._read(
             lambda: references(docs), bibliography, {}
         )
         self.functions = {
             "correction": self.correction,
             "corrections": self.all_corrections,
+            "errata": self.errata,
             "references": self.references,
             "outline": self.outline,
             "seeds": self.seeds,
@@ -169,7 +196,8 @@ class Blocks(blocks.Blocks):
         """Corrections, bibliography, and the names of the pages of the API."""
         api = docs / "api"
         folders = [api, *(p for p in sorted(api.rglob("*")) if p.is_dir())] if api.is_dir() else []
-        return [docs / "data/corrections.yaml", docs / "references.bib", *folders]
+        files = ("data/corrections.yaml", "data/errata.yaml", "references.bib")
+        return [*(docs / name for name in files), *folders]
 
     def _read(self, read: Callable[[], T], file: Path, otherwise: T) -> T:
         """What a function reads from a file, or what to take if it cannot."""
@@ -220,6 +248,15 @@ class Blocks(blocks.Blocks):
                 f"{row['lesson']} {row['right']}\n\n</div>\n"
             )
         return "\n".join(lines)
+
+    def errata(self, text: str) -> str:
+        """What stood in this book and was wrong, the newest first."""
+        lines = ["| page | what stood there | what is right | since |", "| --- | --- | --- | --- |"]
+        for row in self._errata:
+            link = f"[{_title(self.docs / row['page'])}]({row['page']})"
+            stood, right = (row[name].replace("|", "&#124;") for name in ("stood", "right"))
+            lines.append(f"| {link} | {stood} | {right} | {row['since']:%d %B %Y} |")
+        return "\n".join(lines) + "\n"
 
     def references(self, text: str) -> str:
         """The bibliography, in the order of its names; each entry is a target for citations."""

@@ -14,6 +14,7 @@ from llmbook.weave.kernel import FIGURE
 from llmbook.weave.reading import address
 
 BOX = re.compile(r'(?m)^(\?{3}\+?|!!!) +([\w-]+)(?: +"(.*)")?\n((?: {4}.*(?:\n|\Z)|[ \t]*\n)*)')
+PAGE = '"book:'  # before a page of the book, in the links of a drawing
 NOTE = re.compile(
     r'<(div|details) class="[^>]*>\n(?:<summary>[^\n]*\n)?'
     r'<p class="admonition-title"[^>]*>(.*?)</p>'
@@ -117,6 +118,8 @@ def code_cell(part: Part, outputs: list[dict[str, Any]]) -> dict[str, Any]:
     kept = []
     for output in [] if "volatile" in part.options else outputs:
         data = {k: v for k, v in output.get("data", {}).items() if k != FIGURE}
+        if PAGE in data.get("image/svg+xml", ""):  # a notebook lies elsewhere
+            data["image/svg+xml"] = re.sub(r"</?a\b[^>]*>", "", data["image/svg+xml"])
         kept.append({**output, **({"data": data} if data else {})})
         if output["output_type"] == "execute_result":
             kept[-1]["execution_count"] = None

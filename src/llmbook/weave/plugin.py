@@ -28,6 +28,7 @@ from llmbook.weave.book import Woven, weave_book
 from llmbook.weave.chapter import SUFFIXES
 from llmbook.weave.configuration import Site, read_site
 from llmbook.weave.engine import Engine
+from llmbook.weave.notebook import PAGE
 from llmbook.weave.pages import SNIPPET, Pages
 from llmbook.weave.serving import Background, with_reload
 from llmbook.weave.store import NO_ROOM, turn
@@ -243,6 +244,14 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
             page.meta["title"] = escape(str(page.meta["title"]), quote=False)
         return woven.body
 
+    def _address(self, uri: str, page: Page, files: Files) -> str:
+        """Where a drawing's link to a page of the book leads."""
+        target = files.get_file_from_path(uri)
+        if target is None:
+            log.error(f"{page.file.abs_src_path}: a drawing links to {uri!r}, which is no page")
+            return ""
+        return target.url_relative_to(page.file)
+
     def _check_snippets(self, body: str, page: Page, config: MkDocsConfig) -> None:
         """Say of code in an included file that it never runs."""
         if "pymdownx.snippets" not in config.markdown_extensions:
@@ -269,6 +278,9 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
             before, found, _ = page.file.content_string.partition(unescape(source))
             line = before.count("\n") + 1 if found else 1
             log.error(f"{page.file.abs_src_path}:{line}: {unescape(why)}")
+        html = re.sub(
+            rf'href={PAGE}([^"#]+)', lambda m: f'href="{self._address(m[1], page, files)}', html
+        )
         if "autorefs" not in config.plugins:  # there is nothing that a listing's name could lead to
             html = re.sub(r"</?autoref\b[^>]*>", "", html)
         return html
