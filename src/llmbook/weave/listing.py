@@ -13,7 +13,8 @@ from llmbook.weave.chapter import Chapter, Part, WeaveError, read_text
 
 def listing(name: str, code: str) -> str:
     """The source of an object as a piece of the page, under its name, which leads to its API."""
-    link = f'<autoref identifier="{name}" optional><code>{name}</code></autoref>'
+    shown_name = name.replace(".", ".<wbr>")  # on a phone it breaks between its parts
+    link = f'<autoref identifier="{name}" optional><code>{shown_name}</code></autoref>'
     bar = f'<div class="listing-bar">{link}<span>source</span></div>'
     shown = fenced(code, "python")
     return f'<div class="listing" markdown="1">\n{bar}\n\n{shown}\n</div>\n\n'
