@@ -195,13 +195,11 @@ class GPT(nn.Module):
         end = check_tokens(token_ids, attention_mask, self.config.vocab_size, self.max_len, start)
         if cache is not None:
             cache.check(batch=len(token_ids), end=end)
-        positions = torch.arange(end, device=token_ids.device)
-        mask = (positions[start:, None] >= positions)[None]  # the past, and itself
-        if attention_mask is not None:
-            mask = mask & attention_mask.bool()[:, None]
+        mask = None if attention_mask is None else attention_mask.bool()[:, None]
         x: Tensor = self.dropout(self.embedding(token_ids) + self.positions.weight[start:end])
         for layer, block in enumerate(self.blocks):
-            x = block(x, mask, None if cache is None else partial(cache.append, layer))
+            past = None if cache is None else partial(cache.append, layer)
+            x = block(x, mask, past, causal=True)
         if cache is not None:
             cache.length = end
         return x if self.norm is None else self.norm(x)

@@ -50,11 +50,12 @@ class LayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(d_model)) if bias else None
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """Normalise each position by itself."""
-        centred = x - x.mean(dim=-1, keepdim=True)
+        """Normalise each position by itself; squares of float16 are taken in float32."""
+        wide = widened(x)
+        centred = wide - wide.mean(dim=-1, keepdim=True)
         variance = centred.square().mean(dim=-1, keepdim=True)
         y = centred * torch.rsqrt(variance + self.eps) * self.weight
-        return y if self.bias is None else y + self.bias
+        return (y if self.bias is None else y + self.bias).to(x.dtype)
 
     @classmethod
     def from_torch(cls, layer: nn.LayerNorm) -> "LayerNorm":
@@ -96,9 +97,10 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(d_model))
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """Normalise each position by itself."""
-        mean_square = x.square().mean(dim=-1, keepdim=True)
-        return x * torch.rsqrt(mean_square + self.eps) * self.weight
+        """Normalise each position by itself; squares of float16 are taken in float32."""
+        wide = widened(x)
+        mean_square = wide.square().mean(dim=-1, keepdim=True)
+        return (wide * torch.rsqrt(mean_square + self.eps) * self.weight).to(x.dtype)
 
     @classmethod
     def from_torch(cls, layer: nn.RMSNorm) -> "RMSNorm":
@@ -111,8 +113,8 @@ class RMSNorm(nn.Module):
         if not isinstance(layer, nn.RMSNorm):
             raise TypeError(f"need an nn.RMSNorm, got {type(layer).__name__}")
         width = _width(layer)
-        eps = torch.finfo(layer.weight.dtype).eps if layer.eps is None else layer.eps
-        return _copied_norm(cls(width, eps), layer)
+        least = torch.finfo(torch.promote_types(layer.weight.dtype, torch.float32)).eps
+        return _copied_norm(cls(width, least if layer.eps is None else layer.eps), layer)
 
 
 class FeedForward(nn.Module):
@@ -186,6 +188,18 @@ class FeedForward(nn.Module):
         ours.up = copied_linear(layer.linear1.weight, layer.linear1.bias)
         ours.down = copied_linear(layer.linear2.weight, layer.linear2.bias)
         return ours.train(layer.training)
+
+
+def widened(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Take numbers of 16 bits to float32; others stay as they are.
+
+    In float16, squares above 65,504 are infinite and what is below 6e-8 is zero.
+
+    Examples:
+        >>> (widened(torch.tensor(300.0).half()) ** 2).item()
+        90000.0
+    """
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def check_sequence(name: str, x: Tensor, d_model: int) -> None:

@@ -17,7 +17,7 @@ from llmbook.positions import Rotary, rotary_tables
 from llmbook.weights import build_model, long_side_first, renamed
 
 Hidden = Float[Tensor, "batch query d_model"]
-Mask = Bool[Tensor, "#batch query key"]
+Mask = Bool[Tensor, "batch 1 key"]
 Padding = Bool[Tensor, "batch key"] | Int[Tensor, "batch key"]
 
 _HF_NAMES = {  # transformers' names for our parts
@@ -116,20 +116,21 @@ class LlamaBlock(nn.Module):
         self,
         x: Hidden,
         rotary: Rotary,
-        mask: Mask,
+        mask: Mask | None = None,
         past: Past | None = None,
     ) -> Hidden:
-        """Mix the positions, then transform each."""
-        h = x + self.attention(self.attention_norm(x), mask=mask, rotary=rotary, past=past)
+        """Mix each position with those before it, then transform each."""
+        normed = self.attention_norm(x)
+        h = x + self.attention(normed, mask=mask, rotary=rotary, past=past, causal=True)
         y: Tensor = h + self.feed_forward(self.feed_forward_norm(h))
         return y
 
     def with_weights(
-        self, x: Hidden, rotary: Rotary, mask: Mask
+        self, x: Hidden, rotary: Rotary, mask: Mask | None = None
     ) -> tuple[Hidden, Float[Tensor, "batch heads query key"]]:
         """What `forward` gives, and the weights of attention."""
         normed = self.attention_norm(x)
-        output, weights = self.attention.with_weights(normed, mask=mask, rotary=rotary)
+        output, weights = self.attention.with_weights(normed, mask=mask, rotary=rotary, causal=True)
         h = x + output
         y: Tensor = h + self.feed_forward(self.feed_forward_norm(h))
         return y, weights
@@ -260,19 +261,18 @@ class Llama(nn.Module):
 
     def _rotary_and_mask(
         self, token_ids: Tensor, attention_mask: Tensor | None, cache: KVCache | None = None
-    ) -> tuple[Rotary, Mask]:
-        """Give what all blocks share: the angles, and who may attend to whom."""
+    ) -> tuple[Rotary, Mask | None]:
+        """Give what all blocks share: the angles, and what is padding."""
         start = 0 if cache is None else cache.length
         c = self.config
         end = check_tokens(token_ids, attention_mask, c.vocab_size, c.max_len, start)
         if cache is not None:
             cache.check(batch=len(token_ids), end=end)
-        positions = torch.arange(end, device=token_ids.device)  # padding counts: only distance does
-        mask = (positions[start:, None] >= positions)[None]
-        if attention_mask is not None:
-            mask = mask & attention_mask.bool()[:, None]
+        # Padding counts, as only distance does.
+        positions = torch.arange(start, end, device=token_ids.device)
+        mask = None if attention_mask is None else attention_mask.bool()[:, None]
         weight = self.embedding.weight
-        return rotary_tables(positions[start:], c.d_head, c.rope_base, weight.dtype), mask
+        return rotary_tables(positions, c.d_head, c.rope_base, weight.dtype), mask
 
     @classmethod
     def from_weights(cls, config: LlamaConfig, weights: Mapping[str, Tensor]) -> "Llama":

@@ -85,7 +85,7 @@ class CopyLSTM(nn.Module):
 
 
 class CopyTransformer(nn.Module):
-    """Two pre-norm blocks under a causal mask, with learned positions.
+    """Two pre-norm causal blocks, with learned positions.
 
     Args:
         length: Symbols in a string, by which the number of positions is fixed.
@@ -107,13 +107,12 @@ class CopyTransformer(nn.Module):
         )
         self.norm = nn.LayerNorm(d_model)
         self.head = nn.Linear(d_model, SYMBOLS)
-        self.register_buffer("mask", torch.ones(seq, seq, dtype=torch.bool).tril())
 
     def forward(self, token_ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq symbols"]:
         """Let each position look at itself and at those before it; logits as of `CopyLSTM`."""
         x: Tensor = self.embedding(token_ids) + self.positions.weight
         for block in self.blocks:
-            x = block(x, self.mask)
+            x = block(x, causal=True)
         logits: Tensor = self.head(self.norm(x))
         return logits
 
