@@ -328,17 +328,6 @@ def test_from_hf_copies(tied: bool) -> None:
     assert count == sum(parameter.numel() for parameter in their.parameters())
 
 
-def test_from_hf_stores_matrices_along_their_longer_side() -> None:
-    """Which generation reads faster; a copy of the model keeps it so."""
-    model = copy.deepcopy(ours()).float()
-    assert model.embedding.weight.stride() == (1, VOCAB)
-    up, down = (
-        model.get_parameter(f"blocks.0.feed_forward.{name}.weight") for name in ("up", "down")
-    )
-    assert up.stride() == (1, SMALL["intermediate_size"])
-    assert down.stride() == (SMALL["intermediate_size"], 1)
-
-
 def test_state_dict_round_trip() -> None:
     """What one model saves another loads, from_hf or fresh, and both then say the same."""
     model = ours()

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -151,7 +152,7 @@ def _for_every_head(mask: Tensor | None, causal: bool, query: Tensor, key: Tenso
     """Check a mask for texts, join it with the causal one, and give it an axis for heads."""
     queries, keys = query.shape[-2], key.shape[-2]
     if mask is not None:
-        _check_mask(mask, torch.Size((len(query), queries, keys)))
+        _check_mask(mask, torch.Size((query.shape[0], queries, keys)))
     if causal and queries > keys:
         raise ValueError(f"causal attention needs a key a query, got {queries} and {keys} keys")
     if causal and queries > 1:  # a single one is the last position, which sees all before it
@@ -264,10 +265,10 @@ class MultiHeadAttention(nn.Module):
             ValueError: If a shape does not fit, or the mask is not boolean.
         """
         if bias is not None:  # the fused kernel takes a mask or a bias, not both
-            options = {"causal": causal, "bias": bias, "rotary": rotary, "past": past}
+            options: Any = {"causal": causal, "bias": bias, "rotary": rotary, "past": past}
             return self.with_weights(x, context, mask, **options)[0]
         query, key, value = self.project(x, context, rotary, past)
-        by_name = causal and mask is None and query.shape[-2] == key.shape[-2]
+        by_name = causal and mask is None and bool(query.shape[-2] == key.shape[-2])
         if not by_name:
             mask = _for_every_head(mask, causal, query, key)
         grouped = self.num_kv_heads < self.num_heads
@@ -318,7 +319,7 @@ class MultiHeadAttention(nn.Module):
             context = x
         else:
             check_sequence("context", context, self.d_model)
-            if len(context) != len(x):
+            if context.shape[0] != x.shape[0]:
                 raise ValueError(f"context must have x's batch of {len(x)}, got {len(context)}")
         query, key, value = (
             linear(source).unflatten(-1, (-1, self.d_head)).transpose(1, 2)

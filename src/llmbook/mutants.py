@@ -95,7 +95,7 @@ _MISTAKES = [
     (
         "numpy_attention",
         "exp of scores that are not shifted",
-        "np.exp(scores - scores.max(axis=-1, keepdims=True))",
+        "np.exp(scores - highest)",
         "np.exp(scores)",
     ),
     ("numpy_attention", "mask upside down", "np.where(mask, scores,", "np.where(~mask, scores,"),

@@ -332,9 +332,9 @@ def _check_data(
     again.set_state(before)
     if digest(_tensors(draw(again))) != expected:
         raise ValueError(
-            f"{path} was made by other data: what draw gives for step {len(state['losses'])} is not "
-            "what was read there; it needs the same texts, tokenizer and sizes of a batch, and all "
-            "randomness from the generator"
+            f"{path} was made by other data: step {len(state['losses'])} read another batch than "
+            "draw gives for it; texts, tokenizer and the sizes of a batch must be the same, and "
+            "all randomness must come from the generator"
         )
 
 

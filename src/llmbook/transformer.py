@@ -86,8 +86,8 @@ class TransformerBlock(nn.Module):
         Args:
             x: One vector per position, batch first.
             mask: `True` where a query (row) may attend to a key (column); broadcasts to
-                (batch, query, key). A padding mask is (batch, 1, seq). A query that may attend to nothing
-                takes up a zero instead of an average.
+                (batch, query, key). A padding mask is (batch, 1, seq). A query that may attend to
+                nothing takes up a zero instead of an average.
             past: Takes the new keys and values and gives all of them, earlier ones included, as
                 `llmbook.generation.KVCache.append` does. The mask then has a column for each.
             causal: Let each position look at itself and at those before it, as in a decoder.

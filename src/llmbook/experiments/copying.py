@@ -185,4 +185,4 @@ def copy_logits(
 def copy_loss(model: nn.Module, text: Int[Tensor, "batch seq"]) -> Float[Tensor, ""]:
     """Mean cross-entropy of the copy's symbols, in nats."""
     logits = copy_logits(model, text)
-    return F.cross_entropy(logits.flatten(0, 1), text[:, -logits.shape[1] :].flatten())
+    return F.cross_entropy(logits.flatten(0, 1), text[:, -logits.shape[1] :].flatten().long())
