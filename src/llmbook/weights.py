@@ -82,12 +82,16 @@ def unembedded(
         >>> torch.allclose(unembedded(hidden, weight), hidden @ weight.T, atol=1e-5)
         True
     """
-    vocab, d_model = weight.shape
-    alone = hidden.numel() == d_model and not torch.is_grad_enabled()
-    if not alone or vocab % _PIECES or not weight.is_contiguous() or weight.is_cuda:
+    generating = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    here = weight.device.type == "cpu" and weight.is_contiguous()
+    if not (generating and here and hidden.shape[:-1].numel() == 1):
         return F.linear(hidden, weight)
-    vector = hidden.reshape(1, d_model, 1).expand(_PIECES, -1, -1)
-    return torch.bmm(weight.view(_PIECES, -1, d_model), vector).view(*hidden.shape[:-1], vocab)
+    column, rest = hidden.reshape(1, -1).T, len(weight) % _PIECES  # a row would be slow
+    pieces = weight[: len(weight) - rest].view(_PIECES, -1, weight.shape[1])
+    scores = torch.bmm(pieces, column.expand(_PIECES, -1, -1)).flatten()
+    if rest:
+        scores = torch.cat((scores, weight[-rest:] @ column[:, 0]))
+    return scores.view(*hidden.shape[:-1], -1)
 
 
 _PIECES = 16
