@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -206,6 +206,83 @@ def test_fewer_key_heads_have_fewer_weights() -> None:
     assert counts[8] == 4 * square == 1_050_624
     assert counts[2] == 2 * square + 2 * (512 * 128 + 128)
     assert counts[1] == 2 * square + 2 * (512 * 64 + 64)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 3), st.integers(0, 9), st.integers(0, 9), st.sampled_from([1, 2, 4]),
+    st.booleans(), st.booleans(), st.integers(0, 99),
+)  # fmt: skip
+def test_causal_by_name_equals_the_mask(
+    batch: int, cached: int, new: int, kv_heads: int, padded: bool, weights: bool, seed: int
+) -> None:
+    """Forward and every gradient, after so many cached positions, with and without padding."""
+    torch.manual_seed(seed)
+    layer = MultiHeadAttention(16, 4, kv_heads).double()
+    x = torch.randn(batch, new, 16, dtype=torch.float64, requires_grad=True)
+    before = torch.randn(2, batch, kv_heads, cached, 4, dtype=torch.float64, requires_grad=True)
+
+    def past(*now: Tensor) -> tuple[Tensor, Tensor]:
+        keys, values = (torch.cat(pair, dim=2) for pair in zip(before, now, strict=True))
+        return keys, values
+
+    mask = causal_mask(cached + new)[cached:]
+    padding = torch.rand(batch, 1, cached + new) < 0.7 if padded else None
+    both = mask if padding is None else mask & padding
+    call = (lambda *a, **k: layer.with_weights(*a, **k)[0]) if weights else layer
+    named, masked = call(x, mask=padding, causal=True, past=past), layer(x, mask=both, past=past)
+    torch.testing.assert_close(named, masked, rtol=0, atol=1e-12)
+    leaves = (x, before, *layer.parameters())
+    direction = torch.randn_like(named)
+    mine, yours = (torch.autograd.grad(out, leaves, direction) for out in (named, masked))
+    for one, other in zip(mine, yours, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_the_kernel_is_told_that_attention_is_causal(
+    padded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By name, not by a mask, where nothing else is hidden; it then does half of the work."""
+    told: list[tuple[bool, bool]] = []
+
+    def kernel(*args: Any, **options: Any) -> Any:
+        told.append((options["is_causal"], args[3] is None))
+        return sdpa(*args, **options)
+
+    sdpa: Any = F.scaled_dot_product_attention
+    monkeypatch.setattr(F, "scaled_dot_product_attention", kernel)
+    mask = torch.ones(2, 1, 5, dtype=torch.bool) if padded else None
+    MultiHeadAttention(8, 2)(torch.randn(2, 5, 8), mask=mask, causal=True)
+    assert told == [(not padded, not padded)]
+
+
+@pytest.mark.parametrize(("batch", "query", "key"), [(0, 3, 4), (2, 0, 4), (2, 3, 0), (0, 0, 0)])
+@pytest.mark.parametrize("weights", [False, True])
+def test_nothing_is_as_in_torch(batch: int, query: int, key: int, weights: bool) -> None:
+    """No text, no position that looks, or none that is looked at: shapes and values are theirs."""
+    theirs = nn.MultiheadAttention(8, 2, batch_first=True, dtype=torch.float64)
+    ours = MultiHeadAttention.from_torch(theirs)
+    x, context = (torch.randn(batch, n, 8, dtype=torch.float64) for n in (query, key))
+    mine = ours.with_weights(x, context)[0] if weights else ours(x, context)
+    assert mine.shape == (batch, query, 8)
+    if key:
+        torch.testing.assert_close(mine, theirs(x, context, context)[0])
+    else:  # nothing is taken up: the output layer sees zeros
+        torch.testing.assert_close(mine, theirs.out_proj.bias.expand_as(mine))
+    assert ours(x, causal=True).shape == x.shape
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_scores_of_sixteen_bits_do_not_overflow(dtype: torch.dtype) -> None:
+    """Products of queries and keys are above 65,504 before they are divided, and below after."""
+    query, key, value = (normal(3, 64, seed=seed).detach().to(dtype) for seed in range(3))
+    query, key = 64 * query.sign(), 64 * key.sign()
+    assert (query.float() @ key.float().T).abs().max() > 65_504
+    expected, _ = attention(query.double(), key.double(), value.double())
+    torch.testing.assert_close(
+        attention(query, key, value)[0].double(), expected, rtol=0.01, atol=0.01
+    )
 
 
 @pytest.mark.parametrize("kv_heads", [1, 6])

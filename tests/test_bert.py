@@ -93,7 +93,8 @@ def test_hidden_states_of_every_level_equal_transformers(padding: str) -> None:
     """An encoder without heads: the embeddings, and what each block makes of them."""
     model, mask = theirs(BertModel), PADDINGS[padding]
     ours = Bert.from_hf(model)
-    levels = ours.hidden_states(texts(), SEGMENTS, mask)
+    levels = ours.levels(texts(), SEGMENTS, mask)
+    assert torch.equal(ours.hidden_states(texts(), SEGMENTS, mask), levels[-1])
     expected = model(texts(), mask, SEGMENTS, output_hidden_states=True)
     assert len(levels) == 4
     visible = torch.ones(3, SEQ, dtype=torch.bool) if mask is None else mask.bool()
@@ -147,7 +148,7 @@ def test_minilm_equals_transformers(minilm: tuple[Bert, WordPiece]) -> None:
     ids = torch.tensor([row + [0] * (max(map(len, rows)) - len(row)) for row in rows])
     mask = torch.tensor([[i < len(row) for i in range(ids.shape[1])] for row in rows])
     their_model = BertModel.from_pretrained(fetch("minilm").parent).double().eval()
-    ours = copy.deepcopy(model).double().hidden_states(ids, None, mask)
+    ours = copy.deepcopy(model).double().levels(ids, None, mask)
     expected = their_model(ids, mask.long(), output_hidden_states=True).hidden_states
     for mine, their in zip(ours, expected, strict=True):
         torch.testing.assert_close(mine[mask], their[mask], rtol=0, atol=1e-10)

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -193,3 +194,15 @@ def test_gpus_come_in_whole_numbers() -> None:
     with pytest.raises(ValueError, match=r"gpu_count must be a whole number, got 63\.5"):
         estimate_carbon_emissions(720, 63.5)  # type: ignore[arg-type]
     assert estimate_carbon_emissions(720, 64.0) == estimate_carbon_emissions(720, 64)  # type: ignore[arg-type]
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.int32, np.float16])
+def test_no_type_of_number_wraps(kind: Any) -> None:
+    """Hours times accelerators times watts of eight bits, as of Python's."""
+    hours, watts = kind(120), kind(100)
+    assert energy_kwh(hours, watts, kind(1)) == energy_kwh(120, 100, 1)
+    assert emissions_kg(hours, watts) == emissions_kg(120, 100)
+    assert estimate_carbon_emissions(
+        hours, kind(64), pue=kind(1), carbon_intensity=kind(100)
+    ) == estimate_carbon_emissions(120, 64, pue=1, carbon_intensity=100)

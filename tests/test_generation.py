@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -290,3 +291,71 @@ def test_filters_name_a_wrong_size(keep: Any, value: float) -> None:
     """Nothing can be drawn from no token."""
     with pytest.raises(ValueError, match=f"got {value}"):
         keep(torch.zeros(3), value)
+
+
+# --- kinds of numbers ------------------------------------------------------------------------
+
+
+STOPS: dict[str, Any] = {
+    "int": lambda token, other: token,
+    "NumPy": lambda token, other: np.int32(token),
+    "tensor": lambda token, other: torch.tensor(token),
+    "tensor of one": lambda token, other: torch.tensor([token]),
+    "list": lambda token, other: [other, token],
+    "tuple of NumPy's": lambda token, other: (np.uint8(other), np.int64(token)),
+    "set of tensors": lambda token, other: {torch.tensor(other), torch.tensor(token)},
+    "array": lambda token, other: np.array([other, token], np.uint16),
+    "array of no axis": lambda token, other: np.array(token),
+    "long tensor": lambda token, other: torch.tensor([other, token], dtype=torch.int32),
+    "iterator": lambda token, other: iter([other, token]),
+}
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("kind", STOPS)
+@pytest.mark.parametrize("token", [0, 2])
+def test_a_stop_token_may_be_of_any_kind(kind: str, token: int) -> None:
+    """Zero is one too."""
+    dice = Dice(*[float(place == token) for place in range(3)])
+    assert list(generate(dice, [1], 8, stop=STOPS[kind](token, 1))) == [token]
+    assert len(list(generate(dice, [1], 8, stop=STOPS[kind](1, 1)))) == 8
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("stop", [2.0, "a", ["a"], [[1, 2]], torch.tensor([1.5]), object(), [None]])
+def test_a_stop_that_is_no_token_is_named(stop: Any) -> None:
+    """Before anything is generated."""
+    with pytest.raises(TypeError, match="stop must be a token or a collection of tokens, got "):
+        generate(Dice(0.5, 0.5), [1], 8, stop=stop)
+
+
+@pytest.mark.plain
+def test_numbers_of_tokens_do_not_wrap() -> None:
+    """Three tokens and 255 more, counted in eight bits, would be two."""
+    dice, byte = Dice(0.5, 0.5), np.uint8
+    with pytest.raises(ValueError, match="make the model read 257 positions"):
+        generate(dice, [1, 1, 0], byte(255))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"max_new_tokens must be a whole number, got 2\.5"):
+        generate(dice, [1], 2.5)  # type: ignore[arg-type]
+
+
+@given(st.floats(0, 1e308, exclude_min=True), st.integers(0, 9))
+def test_any_temperature_gives_a_token(temperature: float, seed: int) -> None:
+    """The coldest are greedy, the hottest draw all alike; none gives NaN."""
+    generator = torch.Generator().manual_seed(seed)
+    dice = Dice(0.2, 0.5, 0.3)
+    tokens = list(generate(dice, [0], 8, temperature=temperature, generator=generator))
+    assert set(tokens) <= {0, 1, 2}
+    if temperature < 1e-3:
+        assert tokens == [1] * 8
+
+
+@given(st.lists(st.integers(1, 60), min_size=2, max_size=12, unique=True), st.data())
+def test_top_p_stops_where_the_sum_meets_it(shares: list[int], data: st.DataObject) -> None:
+    """Exactly, in float32 and in float64, where rounding leaves the sum a little below."""
+    ranked, total = sorted(shares, reverse=True), sum(shares)
+    keep = data.draw(st.integers(1, len(ranked) - 1))
+    for dtype in (torch.float32, torch.float64):
+        logits = (torch.tensor(shares, dtype=torch.float64) / total).log().to(dtype)
+        kept = keep_top_p(logits, sum(ranked[:keep]) / total) > -math.inf
+        assert sorted(torch.tensor(shares)[kept].tolist(), reverse=True) == ranked[:keep]

@@ -1,12 +1,13 @@
 """`llmbook.layers` against PyTorch's layers, transformers' SwiGLU, and by hand."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import LlamaConfig, T5Config
@@ -62,6 +63,28 @@ def test_rms_norm_equals_torch(eps: float | None) -> None:
     theirs = randomised(nn.RMSNorm(D_MODEL, eps, dtype=torch.float64))
     assert isinstance(theirs, nn.RMSNorm)
     assert_equal(RMSNorm.from_torch(theirs), theirs, inputs())
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from([torch.float16, torch.bfloat16]),
+    st.sampled_from([1e-12, 1e-5, None]),
+    st.floats(1e-4, 6e4),
+    st.lists(st.floats(-1, 1), min_size=1, max_size=9),
+)
+def test_norms_of_sixteen_bits_are_right(
+    dtype: torch.dtype, eps: float | None, scale: float, numbers: list[float]
+) -> None:
+    """Whose squares and epsilon the type does not hold: they are taken in float32, as in torch."""
+    x = (scale * torch.tensor(numbers)).to(dtype)
+    rms = nn.RMSNorm(len(numbers), eps, dtype=dtype)
+    pairs = [(RMSNorm.from_torch(rms)(x), rms(x))]
+    if eps is not None:  # whose own LayerNorm is wrong for vectors that are nearly constant
+        norm = nn.LayerNorm(len(numbers), eps, dtype=dtype)
+        exact = copy.deepcopy(norm).double()
+        pairs.append((LayerNorm.from_torch(norm)(x), exact(x.double()).to(dtype)))
+    for ours, right in pairs:
+        torch.testing.assert_close(ours, right, rtol=2e-2, atol=2e-3)
 
 
 def test_norms_by_hand() -> None:

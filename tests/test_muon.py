@@ -44,3 +44,26 @@ def test_muon_equals_torchs(shape: tuple[int, int], monkeypatch: pytest.MonkeyPa
         for optimiser in optimisers:
             optimiser.step()
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4)])
+def test_what_is_no_matrix_is_refused_when_muon_is_made(shape: tuple[int, ...]) -> None:
+    """Beside matrices, in a group, and in one that is added later."""
+    matrix, other = nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.zeros(shape))
+    for params in ([matrix, other], [{"params": [matrix]}, {"params": [other], "lr": 0.1}]):
+        with pytest.raises(ValueError, match=r"Muon moves matrices alone, got the shape \("):
+            Muon(params)
+    muon = Muon([matrix])
+    with pytest.raises(ValueError, match="matrices alone"):
+        muon.add_param_group({"params": [other]})
+    muon.step()
+    assert len(muon.param_groups) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 3e4])
+def test_sixteen_bits_are_orthogonalised_like_more(dtype: torch.dtype, scale: float) -> None:
+    """The norm of large numbers is beyond float16, and that of small ones near its end."""
+    matrix = (scale * torch.eye(6) + scale / 9).to(dtype)
+    expected = orthogonalise(matrix.double())
+    torch.testing.assert_close(orthogonalise(matrix).double(), expected, rtol=0.02, atol=0.02)

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -195,3 +196,20 @@ def test_unknown_tokens_are_refused_later_too() -> None:
     for call in (model.log_probs, model.distribution):
         with pytest.raises(ValueError, match="token_ids must be from 0 to 2, got 3 to 3"):
             call(np.array([3]))
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int32, np.uint64])
+def test_sizes_and_tokens_of_any_type_do_not_wrap(kind: Any) -> None:
+    """Neither as the number of tokens nor as those of the text."""
+    text = np.frombuffer(b"the cat sat on the mat and the rat sat on the cat " * 3, np.uint8)
+    ids = text.astype(kind)
+    ours = KneserNey(ids, ids.max() + kind(1), kind(4))
+    assert (ours.vocab_size, ours.order) == (int(text.max()) + 1, 4)
+    same = KneserNey(text.astype(np.int64), int(text.max()) + 1, 4)
+    np.testing.assert_array_equal(ours.log_probs(ids), same.log_probs(text.astype(np.int64)))
+    assert len(ours.log_probs(ids[:0])) == 0
+    with pytest.raises(ValueError, match="token_ids must be integers, got dtype float64"):
+        KneserNey(ids.astype(float), 122, 2)
+    with pytest.raises(ValueError, match=r"vocab_size\*\*order must be below"):
+        KneserNey(np.arange(256), np.uint16(65535), 4)  # type: ignore[arg-type]

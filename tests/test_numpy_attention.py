@@ -206,3 +206,14 @@ def test_wrong_masks_are_named(mask: np.ndarray, message: str) -> None:
     """A mask of numbers, or of another shape, is an error that says so."""
     with pytest.raises(ValueError, match=message):
         self_attention(normal(3, 4), normal(3, 4), normal(3, 4), mask)
+
+
+@pytest.mark.parametrize(("batch", "query", "key"), [(0, 3, 4), (2, 0, 4), (2, 3, 0), (0, 0, 0)])
+def test_nothing_is_as_in_torch(batch: int, query: int, key: int) -> None:
+    """No text, no position that looks, or none that is looked at."""
+    shapes = [(batch, query, 5), (batch, key, 5), (batch, key, 6)]
+    output, weights = self_attention(*map(np.ones, shapes))
+    query_, key_, value_ = (torch.ones(shape).double() for shape in shapes)
+    expected = F.scaled_dot_product_attention(query_, key_, value_)
+    np.testing.assert_array_equal(output, expected.numpy())
+    assert weights.shape == (batch, query, key)

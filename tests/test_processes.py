@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
-from tests.test_training import gpt, run
+from llmbook.training import Recipe, next_token_loss, train
+from tests.test_training import VOCAB, draw, gpt, run
 
 
 class PlugPulledError(Exception):
@@ -81,6 +83,122 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
     run(gpt(), checkpoint=tmp_path / "model.pt")
     with pytest.raises(ValueError, match=r"model\.pt was made by .*'steps': 6.*, got .*'steps': 7"):
         run(gpt(), checkpoint=tmp_path / "model.pt", steps=7)
+
+
+class Late(nn.Module):
+    """A model of which some parts have a gradient in some steps alone, or never."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.always, self.late, self.never = (nn.Linear(3, 3) for _ in range(3))
+        self.blocks = nn.ModuleList([nn.Linear(3, 3)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A loss."""
+        y: Tensor = self.always(x)
+        if x[0, 0] > 0:  # in steps 2 and 6 of the seed below
+            y = self.late(self.blocks[0](y))
+        return y.square().mean()
+
+
+@pytest.mark.parametrize("muon_lr", [None, 0.02])
+@pytest.mark.parametrize("end", range(1, 8))
+def test_weights_without_a_gradient_yet_are_resumed(
+    end: int, muon_lr: float | None, tmp_path: Path
+) -> None:
+    """And those that never have one, such as the pooler of a BERT that guesses words alone."""
+
+    def late(**options: Any) -> list[float]:
+        torch.manual_seed(0)
+        return train(
+            Late(),
+            lambda generator: torch.randn(4, 3, generator=generator),
+            Recipe(steps=8, muon_lr=muon_lr),
+            generator=torch.Generator().manual_seed(3),
+            loss=lambda model, x: model(x),
+            **options,
+        )
+
+    path = tmp_path / "model.pt"
+    late(checkpoint=path, until=end)
+    assert late(checkpoint=path) == late()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"num_heads": 4},
+            r"was made by .*'config.num_heads': '2'.*, got .*'config.num_heads': '4'",
+        ),
+        ({"dropout": 0.1}, r"was made by .*'config.dropout': '0.0'.*, got .*'0.1'"),
+        ({"norm_first": False}, r"of other sizes .*'norm.weight': '.16,. in float64'.*None"),
+        ({"d_ff": 65}, r"of other sizes .*up.weight': '.64, 16. in float64'.*'.65, 16. in"),
+        ({"activation": "relu"}, r"was made by .*'gelu_tanh'.*, got .*'relu'"),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused(
+    options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    """And what differs is named, before a step is made."""
+    run(gpt(), checkpoint=tmp_path / "model.pt", until=2)
+    with pytest.raises(ValueError, match=message):
+        run(gpt(**options), checkpoint=tmp_path / "model.pt", on_step=stop_at(3))
+
+
+def test_a_checkpoint_of_other_data_or_another_loss_is_refused(tmp_path: Path) -> None:
+    """Other texts, other sizes of a batch, frozen weights, another type, other randomness."""
+    path, recipe = tmp_path / "model.pt", Recipe(steps=6)
+    run(gpt(), checkpoint=path, until=2)
+
+    def go_on(draw: Callable[[torch.Generator], Tensor], model: nn.Module, **options: Any) -> None:
+        train(model, draw, recipe, generator=torch.Generator(), checkpoint=path, **options)
+
+    for other in (
+        lambda generator: (draw(generator) + 1) % VOCAB,
+        lambda generator: draw(generator)[:4],
+        lambda generator: draw(generator)[:, :-1],
+        lambda generator: draw(generator).int(),
+        lambda generator: draw(torch.Generator().manual_seed(0)),
+    ):
+        with pytest.raises(ValueError, match=r"made by other data: step 2 read another batch"):
+            go_on(other, gpt())
+    with pytest.raises(
+        ValueError, match=r"'loss': 'next_token_loss'.*, got .*'loss': '.*<lambda>'"
+    ):
+        go_on(draw, gpt(), loss=lambda model, batch: next_token_loss(model, batch))
+    frozen = gpt()
+    frozen.embedding.requires_grad_(False)
+    with pytest.raises(ValueError, match=r"'frozen': \[\].*'frozen': \['embedding\.weight'\]"):
+        go_on(draw, frozen)
+    with pytest.raises(ValueError, match=r"in float64'.*in float32'"):
+        go_on(draw, gpt().float())
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04", "half", "other"])
+def test_what_is_no_checkpoint_is_named_before_training(content: Any, tmp_path: Path) -> None:
+    """Empty, something else, half of one, a file of PyTorch's with something else."""
+    path = tmp_path / "model.pt"
+    if content == "other":
+        torch.save({"weights": {}}, path)
+    elif content == "half":
+        run(gpt(), checkpoint=path, until=1)
+        path.write_bytes(path.read_bytes()[:2000])
+    else:
+        path.write_bytes(content)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"model\.pt is there and is no checkpoint .*: move it"):
+        run(gpt(), checkpoint=path, on_step=stop_at(1))
+    assert path.read_bytes() == before
+
+
+def test_a_place_where_nothing_can_be_written_is_named_before_training(tmp_path: Path) -> None:
+    """A folder, and a path below a file."""
+    with pytest.raises(ValueError, match="checkpoint must be a file, got the folder"):
+        run(gpt(), checkpoint=tmp_path, on_step=stop_at(1))
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ValueError, match="checkpoint cannot be written: "):
+        run(gpt(), checkpoint=tmp_path / "file" / "model.pt", on_step=stop_at(1))
 
 
 # --- several processes -----------------------------------------------------------------------

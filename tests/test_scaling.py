@@ -1,10 +1,11 @@
 """`llmbook.scaling`: fits against NumPy and by simulation, laws against published numbers."""
 
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmbook.scaling import (
@@ -241,3 +242,30 @@ def test_laws_refuse_what_they_do_not_know() -> None:
         kaplan_loss()
     with pytest.raises(ValueError, match="alone, got tokens, petaflop_days"):
         kaplan_loss(tokens=1e9, petaflop_days=1)
+
+
+@pytest.mark.plain
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(1, 10**9), min_size=3, max_size=6, unique=True),
+    st.sampled_from([np.int32, np.uint32, np.int64, np.uint64, list, tuple]),
+)
+def test_integers_do_not_wrap_and_lists_do(numbers: list[int], kind: Any) -> None:
+    """Of any width, and alone: what float64 gives. Six times a billion is beyond 32 bits."""
+    some = kind(numbers) if kind in (list, tuple) else np.array(numbers, kind)
+    exact = np.array(numbers, np.float64)
+    for law in (
+        partial(iso_flop_curve, 1e21),
+        lambda n: loss(n, n),
+        lambda n: compute_optimal(n)[1],
+        lambda n: kaplan_loss(parameters=n, tokens=n),
+        lambda n: kaplan_loss(petaflop_days=n),
+        lambda n: kaplan_optimal(n)[0],
+    ):
+        here, right = law(some), cast("Any", law(exact))
+        np.testing.assert_allclose(here, right, rtol=1e-12)
+        if not isinstance(some, list | tuple):
+            np.testing.assert_allclose(law(some[0]), right[0], rtol=1e-12)
+    law = fit_power_law(some, [2 * n for n in numbers])
+    assert law.factor == pytest.approx(2)
+    np.testing.assert_allclose(cast("Any", law(some)), 2 * exact)

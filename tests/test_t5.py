@@ -266,3 +266,31 @@ def test_what_does_not_fit_is_named(call: Any, message: str) -> None:
     """The argument, what came and what was expected."""
     with pytest.raises(ValueError, match=re.escape(message)):
         call(T5.from_hf(theirs()))
+
+
+@pytest.mark.parametrize("end", [None, 3, [3], [3, 5]], ids=str)
+@pytest.mark.parametrize("start", [None, 2])
+def test_special_tokens_may_be_none_or_several(end: Any, start: int | None) -> None:
+    """In transformers' config; the same is written, up to whichever token comes first."""
+    model = theirs()
+    model.config.eos_token_id, model.config.decoder_start_token_id = end, start
+    model.config.pad_token_id = 0 if start is None else None
+    ours = T5.from_hf(model)
+    assert ours.config.start_id == (start or 0)
+    assert ours.config.end_id == (() if end is None else end if end == 3 else tuple(end))
+    written = ours.generate(token_ids := torch.arange(6, 12).view(2, 3), 12)
+    ends = [] if end is None else [end] if end == 3 else end
+    endless = T5(replace(ours.config, end_id=()))
+    endless.load_state_dict(ours.state_dict())
+    for row, whole in zip(written.tolist(), endless.generate(token_ids, 12).tolist(), strict=True):
+        first = min((whole.index(token) for token in ends if token in whole), default=len(whole))
+        assert row[: first + 1] == whole[: first + 1]
+        assert not any(row[first + 1 :])
+
+
+def test_several_tokens_to_start_with_are_named() -> None:
+    """One for each text is more than ours has."""
+    model = theirs()
+    model.config.decoder_start_token_id = [0, 1]
+    with pytest.raises(ValueError, match=r"decoder_start_token_id must be one token, got \[0, 1\]"):
+        T5.from_hf(model)

@@ -4,6 +4,8 @@ import itertools
 import json
 import pickle
 import random
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+from llmbook import tokenizers
 from llmbook.pretrained import fetch
 from llmbook.tokenizers import ByteLevelBPE, byte_alphabet, word_pattern
 from tests.book import ROOT, chapters
@@ -366,3 +369,36 @@ def test_what_is_no_str_is_named(text: Any) -> None:
     tokenizer = ByteLevelBPE.train(["ab"], 256)
     with pytest.raises(TypeError, match=f"text must be a str, got {type(text).__name__}"):
         tokenizer.encode(text)
+
+
+def test_threads_share_a_cache_that_stays_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A word of one is not taken away from another, and they do not step over the limit."""
+    monkeypatch.setattr(tokenizers, "_CACHED_WORDS", 5)
+    tokenizer, size = ByteLevelBPE.train(["hello world " * 5], 258), 0
+
+    def work(number: int) -> list[bool]:
+        nonlocal size
+        right = []
+        for i in range(300):
+            text = f"{chr(97 + number)}{i} {chr(97 + number)}{i % 3} hello {i % 4}"
+            right.append(tokenizer.decode(tokenizer.encode(text)) == text)
+            size = max(size, len(tokenizer._cache))
+        return right
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            assert all(all(right) for right in pool.map(work, range(4)))
+    finally:
+        sys.setswitchinterval(before)
+    assert size <= 5 + 4
+
+
+def test_a_crowded_cache_is_emptied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if it is already beyond its limit, as two threads can leave it."""
+    monkeypatch.setattr(tokenizers, "_CACHED_WORDS", 5)
+    tokenizer = ByteLevelBPE.train(["hello"], 258)
+    tokenizer._cache = {f"w{i}": [] for i in range(7)}
+    tokenizer.encode("hello")
+    assert len(tokenizer._cache) == 1

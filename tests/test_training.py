@@ -4,6 +4,7 @@ import math
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -324,3 +325,53 @@ def test_what_cannot_be_trained_is_named() -> None:
         bits_per_byte(gpt(), torch.arange(1), 1, max_len=SEQ)
     with pytest.raises(ValueError, match="stride must be from 1 to max_len = 6, got 7"):
         bits_per_byte(gpt(), torch.arange(9), 9, max_len=SEQ, stride=7)
+
+
+def _given(batch: Any, _: torch.Generator) -> Any:
+    return batch
+
+
+def test_what_cannot_learn_is_named() -> None:
+    """Weights that are frozen or in float16, batches without rows or with rows of two numbers."""
+    with pytest.raises(ValueError, match="model has no weights to be trained"):
+        run(gpt().requires_grad_(False))
+    with pytest.raises(ValueError, match=r"embedding\.weight in float16, in which AdamW's squares"):
+        run(gpt().half())
+    recipe, generator = Recipe(steps=1), torch.Generator()
+    for rows in ([0], [2, 3]):
+        batch = tuple(torch.zeros(n, 3, dtype=torch.long) for n in rows)
+        with pytest.raises(ValueError, match=rf"must have rows, .* got \[{rows[0]}"):
+            train(gpt(), partial(_given, batch), recipe, generator=generator)
+    with pytest.raises(ValueError, match="every must not be negative, got -1"):
+        run(gpt(), every=-1)
+    with pytest.raises(ValueError, match="batch and seq must not be negative, got -2 and 3"):
+        next_token_batch(torch.arange(9), -2, 3, generator)
+
+
+@pytest.mark.plain
+@given(st.sampled_from([np.float16, np.float32, np.float64, torch.tensor]))
+def test_a_recipe_holds_pythons_numbers(kind: Any) -> None:
+    """Whatever they came as: a checkpoint could not be read with others."""
+    make: Any = Recipe
+    sizes = {"steps": np.uint8(200), "warmup": np.int16(100), "accumulate": torch.tensor(2)}
+    rates = {name: kind(0.25) for name in ("lr", "muon_lr", "final", "weight_decay", "clip")}
+    recipe = make(**sizes, **rates, betas=[kind(0.5), kind(0.25)])
+    assert recipe == make(
+        steps=200, warmup=100, accumulate=2, betas=(0.5, 0.25), **dict.fromkeys(rates, 0.25)
+    )
+    assert {type(value) for value in vars(recipe).values()} == {int, float, str, tuple}
+    with pytest.raises(TypeError, match="lr must be a number, got 'fast'"):
+        make(steps=1, lr="fast")
+    with pytest.raises(TypeError, match=r"steps must be a whole number, got 2\.5"):
+        make(steps=2.5)
+
+
+@pytest.mark.plain
+def test_sizes_of_a_text_do_not_wrap() -> None:
+    """NumPy's integers of eight bits, one below their end."""
+    text, generator = torch.arange(600), torch.Generator().manual_seed(0)
+    byte: Any = np.uint8
+    assert next_token_batch(text, byte(2), byte(255), generator).shape == (2, 256)
+    model, ids = gpt(), torch.arange(20)
+    bits = bits_per_byte(model, ids, byte(20), max_len=byte(SEQ), stride=byte(4))
+    assert bits == bits_per_byte(model, ids, 20, max_len=SEQ, stride=4)

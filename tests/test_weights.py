@@ -2,18 +2,22 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from llmbook.bert import Bert
 from llmbook.gpt import GPT
 from llmbook.llama import Llama
 from llmbook.t5 import T5
-from llmbook.weights import build_model, long_side_first, renamed
+from llmbook.weights import build_model, copied, renamed, unembedded
 
 Sizes = dict[str, Any]
 GPT_SIZES: Sizes = {"vocab_size": 9, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 8}
@@ -150,13 +154,44 @@ def test_one_weight_of_theirs_may_be_several_of_ours() -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (3, 2), (4,), (2, 2)])
-def test_the_long_side_lies_in_one_piece(shape: tuple[int, ...]) -> None:
-    """The same numbers, copied, with a stride of 1 along the longer side."""
+def test_a_copy_lies_row_by_row(shape: tuple[int, ...]) -> None:
+    """The same numbers in memory of their own, however theirs lie."""
     weight = torch.arange(float(torch.Size(shape).numel())).view(shape)
-    copy = long_side_first(weight)
+    weight = weight.T if weight.ndim == 2 else weight
+    copy = copied(weight)
     assert torch.equal(copy, weight)
+    assert copy.is_contiguous()
     assert copy.data_ptr() != weight.data_ptr()
-    assert copy.stride(max(range(len(shape)), key=lambda axis: shape[axis])) == 1 or shape == (2, 2)
+
+
+@each_class
+def test_weights_from_hf_can_be_saved_flattened_and_optimised(kind: str, tmp_path: Path) -> None:
+    """By safetensors, `parameters_to_vector` and LBFGS, which refuse what is not contiguous."""
+    ours, make, _ = CLASSES[kind]
+    model = ours.from_hf(make())
+    assert all(weight.is_contiguous() for weight in model.state_dict().values())
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    vector = nn.utils.parameters_to_vector(model.parameters())
+    nn.utils.vector_to_parameters(vector.clone(), model.parameters())
+
+    def closure() -> Tensor:
+        loss = torch.stack([weight.square().sum() for weight in model.parameters()]).sum()
+        loss.backward()
+        return loss
+
+    torch.optim.LBFGS(model.parameters(), max_iter=1).step(closure)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 70), st.integers(1, 9), st.integers(0, 2), st.integers(0, 2), st.booleans())
+def test_the_output_layer_is_a_product(
+    vocab: int, d_model: int, batch: int, seq: int, grad: bool
+) -> None:
+    """However many positions it is computed for, and however the weight lies."""
+    hidden = torch.randn(batch, seq, d_model, dtype=torch.float64)
+    for weight in (hidden.new_ones(vocab, d_model).cumsum(0), hidden.new_ones(d_model, vocab).T):
+        with torch.set_grad_enabled(grad):
+            torch.testing.assert_close(unembedded(hidden, weight), hidden @ weight.T)
 
 
 def test_names_follow_the_table() -> None:

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -258,3 +258,33 @@ def test_what_cannot_be_is_named(
     """An unknown word, a size, a corpus without pairs."""
     with pytest.raises(ValueError, match=message):
         call(*vectors)
+
+
+@pytest.mark.plain
+def test_a_corpus_that_is_used_up_or_cut_into_letters_is_named() -> None:
+    """A generator has nothing left for the training; a str is no list of words."""
+    corpus = (sentence for sentence in [["a", "b", "a", "c"]] * 50)
+    counts = vocabulary(corpus, 1)
+    with pytest.raises(ValueError, match="in 0 sentences: a generator that was read before is"):
+        train(corpus, counts)
+    for strings in (["the cat sat", "the dog ran"], "the cat", [b"the cat"]):
+        for read in (vocabulary, lambda corpus: train(corpus, counts)):
+            with pytest.raises(
+                TypeError, match="corpus must hold sentences as lists of words, got"
+            ):
+                read(cast("Any", strings))
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.float16, np.int64])
+def test_counts_and_sizes_may_be_of_any_type(kind: Any) -> None:
+    """Sums and products of eight bits would wrap."""
+    counts = np.array([100, 90, 80, 1])
+    np.testing.assert_allclose(
+        keep_probability(counts.astype(kind), 0.1), keep_probability(counts, 0.1)
+    )
+    np.testing.assert_allclose(noise(counts.astype(kind)), noise(counts))
+    if kind is not np.float16:
+        assert Setup(d_model=kind(100), window=kind(5)) == Setup(d_model=100, window=5)
+        assert type(Setup(d_model=kind(100)).d_model) is int
+        assert one_hot([3], kind(100)).shape == (1, 100)

@@ -1,5 +1,6 @@
 """`llmbook.wordpiece` against `tokenizers`, on any text, with the real list and a small one."""
 
+import time
 import unicodedata
 from typing import Any
 
@@ -101,3 +102,13 @@ def test_a_list_that_cannot_be_is_named(pieces: list[str], message: str) -> None
     """A piece twice, or one of the needed ones missing."""
     with pytest.raises(ValueError, match=message):
         WordPiece(pieces)
+
+
+@pytest.mark.parametrize("length", [100, 101, 20_000])
+def test_a_very_long_word_is_unknown_at_once(length: int) -> None:
+    """As BERT has it, and before it is cut, which takes a time that grows with its square."""
+    tokenizer = WordPiece(["[UNK]", "[CLS]", "[SEP]", "a", "##a"])
+    start = time.perf_counter()
+    tokens = tokenizer.tokens("a" * length + " a")
+    assert time.perf_counter() - start < 2
+    assert tokens == (["a", *["##a"] * 99] if length == 100 else ["[UNK]"]) + ["a"]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from llmbook.layers import check_sequence, copied_linear
 from llmbook.numpy_attention import self_attention, softmax
 from llmbook.positions import Rotary, rotate
+from llmbook.sizes import whole
 
 __all__ = [
     "MultiHeadAttention",
@@ -119,7 +121,7 @@ def attention(
             "key and value must have as many positions, "
             f"got shapes {tuple(key.shape)} and {tuple(value.shape)}"
         )
-    scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+    scores = query / math.sqrt(query.shape[-1]) @ key.transpose(-1, -2)  # float16 would overflow
     if bias is not None:
         scores = scores + bias
     if mask is None:
@@ -146,12 +148,17 @@ def _check_mask(mask: Tensor, scores: torch.Size) -> None:
         )
 
 
-def _for_every_head(mask: Tensor | None, query: Tensor, key: Tensor) -> Tensor | None:
-    """Check a mask for texts, and give it an axis for heads."""
-    if mask is None:
-        return None
-    _check_mask(mask, torch.Size((len(query), query.shape[-2], key.shape[-2])))
-    return mask[:, None] if mask.ndim == 3 else mask
+def _for_every_head(mask: Tensor | None, causal: bool, query: Tensor, key: Tensor) -> Tensor | None:
+    """Check a mask for texts, join it with the causal one, and give it an axis for heads."""
+    queries, keys = query.shape[-2], key.shape[-2]
+    if mask is not None:
+        _check_mask(mask, torch.Size((query.shape[0], queries, keys)))
+    if causal and queries > keys:
+        raise ValueError(f"causal attention needs a key a query, got {queries} and {keys} keys")
+    if causal and queries > 1:  # a single one is the last position, which sees all before it
+        past = causal_mask(keys, query.device)[keys - queries :]
+        mask = past if mask is None else mask & past
+    return mask[:, None] if mask is not None and mask.ndim == 3 else mask
 
 
 class MultiHeadAttention(nn.Module):
@@ -200,7 +207,9 @@ class MultiHeadAttention(nn.Module):
         d_head: int | None = None,
     ) -> None:
         super().__init__()
-        num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        d_model, num_heads = whole("d_model", d_model), whole("num_heads", num_heads)
+        num_kv_heads = num_heads if num_kv_heads is None else whole("num_kv_heads", num_kv_heads)
+        d_head = None if d_head is None else whole("d_head", d_head)
         if min(d_model, num_heads, num_kv_heads) <= 0:
             raise ValueError(
                 "d_model, num_heads and num_kv_heads must be positive, "
@@ -229,6 +238,7 @@ class MultiHeadAttention(nn.Module):
         context: Float[Tensor, "batch key d_model"] | None = None,
         mask: Mask | None = None,
         *,
+        causal: bool = False,
         bias: Float[Tensor, "heads #query #key"] | None = None,
         rotary: Rotary | None = None,
         past: Past | None = None,
@@ -240,6 +250,9 @@ class MultiHeadAttention(nn.Module):
             context: Where keys and values come from, if not from `x`.
             mask: `True` where a query (row) may attend to a key (column); broadcasts to
                 (batch, query, key). A query that may attend to nothing takes up zeros.
+            causal: Let each position attend to itself and to those before it, where the mask lets
+                it. The last query is the last key's position, as with a `past`. Said so, and not
+                by a `causal_mask`, the kernel leaves out what lies ahead: half of the work.
             bias: Added to the scores of each head, such as `llmbook.positions.alibi`.
             rotary: `llmbook.positions.rotary_tables`, by which queries and keys are turned.
             past: Takes the new keys and values and gives all of them, earlier ones included, as
@@ -252,12 +265,15 @@ class MultiHeadAttention(nn.Module):
             ValueError: If a shape does not fit, or the mask is not boolean.
         """
         if bias is not None:  # the fused kernel takes a mask or a bias, not both
-            return self.with_weights(x, context, mask, bias=bias, rotary=rotary, past=past)[0]
+            options: Any = {"causal": causal, "bias": bias, "rotary": rotary, "past": past}
+            return self.with_weights(x, context, mask, **options)[0]
         query, key, value = self.project(x, context, rotary, past)
-        mask = _for_every_head(mask, query, key)
+        by_name = causal and mask is None and bool(query.shape[-2] == key.shape[-2])
+        if not by_name:
+            mask = _for_every_head(mask, causal, query, key)
         grouped = self.num_kv_heads < self.num_heads
         heads = F.scaled_dot_product_attention(
-            query, key, value, mask, self._rate, enable_gqa=grouped
+            query, key, value, mask, self._rate, is_causal=by_name, enable_gqa=grouped
         )
         return self._join(heads)
 
@@ -267,6 +283,7 @@ class MultiHeadAttention(nn.Module):
         context: Float[Tensor, "batch key d_model"] | None = None,
         mask: Mask | None = None,
         *,
+        causal: bool = False,
         bias: Float[Tensor, "heads #query #key"] | None = None,
         rotary: Rotary | None = None,
         past: Past | None = None,
@@ -279,7 +296,7 @@ class MultiHeadAttention(nn.Module):
             One vector per position of `x`, and each head's weights, before dropout.
         """
         query, key, value = self.project(x, context, rotary, past)
-        mask = _for_every_head(mask, query, key)
+        mask = _for_every_head(mask, causal, query, key)
         group_size = self.num_heads // self.num_kv_heads  # query heads that share keys and values
         key, value = (x.repeat_interleave(group_size, dim=1) for x in (key, value))
         heads, weights = attention(query, key, value, mask, bias=bias, dropout=self._rate)
@@ -302,10 +319,10 @@ class MultiHeadAttention(nn.Module):
             context = x
         else:
             check_sequence("context", context, self.d_model)
-            if len(context) != len(x):
+            if context.shape[0] != x.shape[0]:
                 raise ValueError(f"context must have x's batch of {len(x)}, got {len(context)}")
         query, key, value = (
-            linear(source).view(*source.shape[:2], -1, self.d_head).transpose(1, 2)
+            linear(source).unflatten(-1, (-1, self.d_head)).transpose(1, 2)
             for linear, source in ((self.query, x), (self.key, context), (self.value, context))
         )
         if rotary is not None:

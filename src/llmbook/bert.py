@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from llmbook.layers import LayerNorm, check_tokens
+from llmbook.sizes import make_whole
 from llmbook.transformer import TransformerBlock
-from llmbook.weights import build_model, renamed
+from llmbook.weights import build_model, copied, renamed
 
 TokenIds = Int[Tensor, "batch seq"]
 Padding = Bool[Tensor, "batch seq"] | Int[Tensor, "batch seq"]
@@ -60,6 +61,7 @@ class BertConfig:
             else comes without them.
 
     Raises:
+        TypeError: If a size is no whole number.
         ValueError: If a size is not positive, or heads do not divide.
     """
 
@@ -75,6 +77,7 @@ class BertConfig:
     heads: bool = True
 
     def __post_init__(self) -> None:
+        make_whole(self)
         for name, value in asdict(self).items():
             if name not in ("dropout", "heads") and not value > 0:
                 raise ValueError(f"{name} must be positive, got {value}")
@@ -179,10 +182,19 @@ class Bert(nn.Module):
         """
         if self.mlm is None or self.nsp is None:
             raise ValueError("this encoder came without heads: hidden_states gives its vectors")
-        hidden = self.hidden_states(token_ids, token_type_ids, attention_mask)[-1]
+        hidden = self.hidden_states(token_ids, token_type_ids, attention_mask)
         return self.mlm(hidden, self.embedding.weight), self.nsp(self.pool(hidden))
 
     def hidden_states(
+        self,
+        token_ids: TokenIds,
+        token_type_ids: TokenIds | None = None,
+        attention_mask: Padding | None = None,
+    ) -> Hidden:
+        """The vector of each token after the last block; the arguments are those of `forward`."""
+        return self.levels(token_ids, token_type_ids, attention_mask)[-1]
+
+    def levels(
         self,
         token_ids: TokenIds,
         token_type_ids: TokenIds | None = None,
@@ -266,7 +278,7 @@ class Bert(nn.Module):
             partial(cls, config),
             weights,
             lambda name: renamed(name, "encoder.layer", _HF_NAMES | _HF_HEADS),
-            lambda _, weight: weight.detach().clone(),
+            lambda _, weight: copied(weight),
             ignored=_HF_BUFFERS,
         )
 

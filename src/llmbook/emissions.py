@@ -4,7 +4,7 @@ What the arithmetic leaves out is most of the argument: the host around each acc
 machines, failed runs, the making of the hardware, and every answer the trained model gives.
 """
 
-import sys
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
@@ -78,10 +78,9 @@ def energy_kwh(accel_hours: float | int, watts_per_accel: float | int, pue: floa
     Source:
         [Patterson et al. 2021][patterson2021carbon], section 2.
     """
-    _require("accel_hours", accel_hours)
-    _require("watts_per_accel", watts_per_accel)
-    _require("pue", pue, minimum=1)
-    return float(accel_hours * watts_per_accel * pue / 1000)
+    hours = _require("accel_hours", accel_hours)
+    watts = _require("watts_per_accel", watts_per_accel)
+    return hours * watts * _require("pue", pue, minimum=1) / 1000
 
 
 def emissions_kg(kwh: float | int, g_per_kwh: float | int) -> float:
@@ -101,9 +100,7 @@ def emissions_kg(kwh: float | int, g_per_kwh: float | int) -> float:
         >>> emissions_kg(1000, g_per_kwh=57)  # the French grid that trained BLOOM
         57.0
     """
-    _require("kwh", kwh)
-    _require("g_per_kwh", g_per_kwh)
-    return float(kwh * g_per_kwh / 1000)
+    return _require("kwh", kwh) * _require("g_per_kwh", g_per_kwh) / 1000
 
 
 def estimate_carbon_emissions(
@@ -143,12 +140,12 @@ def estimate_carbon_emissions(
         near = [name for name in DEVICES if name.casefold() in str(gpu_type).casefold()]
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise ValueError(f"unknown gpu_type {gpu_type!r}{hint}; known: {', '.join(DEVICES)}")
-    _require("training_time_hours", training_time_hours)
-    _require("gpu_count", gpu_count)
-    if gpu_count % 1:
+    hours = _require("training_time_hours", training_time_hours)
+    gpus = _require("gpu_count", gpu_count)
+    if gpus % 1:
         raise ValueError(f"gpu_count must be a whole number, got {gpu_count!r}")
     _require("carbon_intensity", carbon_intensity)
-    kwh = energy_kwh(training_time_hours * gpu_count, DEVICES[gpu_type].watts, pue)
+    kwh = energy_kwh(hours * gpus, DEVICES[gpu_type].watts, pue)
     return emissions_kg(kwh, carbon_intensity)
 
 
@@ -280,8 +277,16 @@ PUBLISHED_RUNS: Final[Mapping[str, TrainingRun]] = MappingProxyType(
 """Published runs by name, so that a reader can recompute each from its parts."""
 
 
-def _require(name: str, value: float | int, minimum: int = 0) -> None:
-    """Refuse anything but a number from `minimum` on; NaN fails every comparison."""
+def _require(name: str, value: float | int, minimum: int = 0) -> float:
+    """Refuse anything but a number from `minimum` on; NaN fails every comparison.
+
+    As a float it can be multiplied: NumPy's integers would wrap.
+    """
     number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or not minimum <= value <= sys.float_info.max:
+    try:
+        exact = float(value) if number else math.nan
+    except OverflowError:  # an integer of more than 308 digits
+        exact = math.inf
+    if not minimum <= exact < math.inf:
         raise ValueError(f"{name} must be a finite number, at least {minimum}, got {value!r}")
+    return exact

@@ -1,12 +1,17 @@
 """Generation: from a model's logits to text, one token after the other."""
 
 import math
+import operator
 from collections.abc import Callable, Collection, Iterator, Sequence, Set
-from typing import Protocol, runtime_checkable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from llmbook.sizes import whole
+from llmbook.training import evaluating
 
 
 class KVCache:
@@ -19,6 +24,7 @@ class KVCache:
     Attributes:
         length: Positions that are filled. The model moves it on, once every layer has written.
         max_len: Positions that there is room for.
+        padding: False where what is filled is padding, if anything is.
 
     Examples:
         >>> cache = KVCache(torch.zeros(2, 1, 1, 1, 8, 4))
@@ -33,6 +39,7 @@ class KVCache:
     def __init__(self, storage: Float[Tensor, "2 layers batch kv_heads max_len d_head"]) -> None:
         self.storage = storage
         self.length, self.max_len = 0, storage.shape[-2]
+        self.padding: Bool[Tensor, "batch filled"] | None = None
 
     def append(
         self,
@@ -49,12 +56,20 @@ class KVCache:
         values[..., self.length :, :] = value
         return keys, values
 
-    def check(self, batch: int, end: int) -> None:
+    def check(
+        self,
+        batch: int,
+        end: int,
+        attention_mask: Bool[Tensor, "batch end"] | Int[Tensor, "batch end"] | None = None,
+    ) -> None:
         """Refuse texts that do not fit, and gradients, which are not kept with what is cached.
 
+        Positions count by columns, so a text whose padding is on the right has an end: what comes
+        after it would stand too far away.
+
         Raises:
-            ValueError: If `batch` differs from the cache's, `end` is beyond its room, or
-                gradients are on.
+            ValueError: If `batch` differs from the cache's, `end` is beyond its room, gradients
+                are on, or a mask forgets about padding or has some inside of a text.
         """
         if batch != self.storage.shape[2]:
             raise ValueError(f"the cache is for a batch of {self.storage.shape[2]}, got {batch}")
@@ -62,6 +77,22 @@ class KVCache:
             raise ValueError(f"the cache has room for {self.max_len} positions, got {end}")
         if torch.is_grad_enabled():
             raise ValueError("a cache needs torch.no_grad() or torch.inference_mode()")
+        if attention_mask is None:
+            if self.padding is not None:
+                raise ValueError("attention_mask must cover the cached positions: some are padding")
+            return
+        visible = attention_mask.bool()
+        if self.padding is not None:
+            cached = slice(self.length)
+            if (visible[:, cached] & ~self.padding[:, cached]).any():
+                raise ValueError("attention_mask shows cached positions that it called padding")
+        begins = visible[:, 1:] & ~visible[:, :-1]
+        if self.length and (begins.sum(dim=1) + visible[:, 0] > 1).any():
+            raise ValueError(
+                "attention_mask has padding inside of a text: with a cache, pad on the left"
+            )
+        if self.padding is not None or not visible.all():
+            self.padding = visible
 
 
 @runtime_checkable
@@ -106,6 +137,7 @@ def keep_top_k(logits: Float[Tensor, "*batch vocab"], k: int) -> Float[Tensor, "
     Source:
         [Fan et al. 2018][fan2018hierarchical], section 5.4.
     """
+    k = whole("k", k)
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     last = logits.topk(min(k, logits.shape[-1])).values[..., -1:]
@@ -142,9 +174,12 @@ def keep_top_p(
     if p == 1:
         return logits
     ranked, _ = logits.sort(dim=-1, descending=True)
-    probabilities = ranked.softmax(dim=-1)
+    probabilities = ranked.double().softmax(dim=-1)
     before = probabilities.cumsum(dim=-1) - probabilities  # the mass of all that is likelier
-    last = ranked.masked_fill(before >= p, math.inf).amin(dim=-1, keepdim=True)
+    # Logits are rounded, so a mass that meets p exactly may seem to fall short of it.
+    exact = logits.dtype == torch.float64
+    rounding = 1e-14 if exact else 2 * torch.finfo(torch.float32).eps
+    last = ranked.masked_fill(before >= p - rounding, math.inf).amin(dim=-1, keepdim=True)
     return logits.masked_fill(logits < last, -math.inf)
 
 
@@ -169,20 +204,23 @@ def generate(
     the earlier ones. Without one, each step computes the whole text again, for the same tokens.
 
     Args:
-        model: Speaks, in the mode that it is in: while training, dropout would act.
+        model: Speaks, in evaluation mode, which drops nothing; afterwards it is in the mode in
+            which it came.
         token_ids: The prompt.
         max_new_tokens: When to stop at the latest.
         temperature: $\tau$. Below 1 sharpens, above 1 flattens, 0 is greedy.
         top_k: Draw from the `top_k` likeliest tokens alone.
         top_p: Draw from the smallest set of tokens that has this much probability.
         generator: Where the randomness comes from, on the model's device.
-        stop: A token, or tokens, after which to stop; it is given too, as the last one.
+        stop: A token, or tokens (in a collection, an array or a tensor), after which to stop; it
+            is given too, as the last one.
         use_cache: Remember keys and values.
 
     Returns:
         An iterator over token ids. Nothing runs before the first is asked for.
 
     Raises:
+        TypeError: If `max_new_tokens`, `top_k` or what is in `stop` is no whole number.
         ValueError: If the prompt is empty or no single text, a number is out of its range, or
             `top_k` or `top_p` is given with temperature 0, which draws nothing.
 
@@ -203,6 +241,8 @@ def generate(
         raise ValueError(
             f"token_ids must be one text of at least one token, got shape {tuple(prompt.shape)}"
         )
+    max_new_tokens = whole("max_new_tokens", max_new_tokens)
+    top_k = None if top_k is None else whole("top_k", top_k)
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
     last = prompt.shape[1] + max_new_tokens - 1  # the last new token is not read any more
@@ -225,15 +265,36 @@ def generate(
     def choose(logits: Tensor) -> int:
         if temperature == 0:
             return int(logits.argmax())
-        logits = (logits.float() - logits.max()) / temperature  # the maximum, 0, cannot overflow
+        # In float64, which no temperature is too low for; the maximum, 0, cannot overflow.
+        logits = ((logits.double() - logits.max()) / temperature).float()
         if top_k is not None:
             logits = keep_top_k(logits, top_k)
         if top_p is not None:
             logits = keep_top_p(logits, top_p)
         return int(torch.multinomial(logits.softmax(dim=-1), 1, generator=generator))
 
-    stops = {stop} if isinstance(stop, int) else set(stop or ())
-    return _continue(model, prompt, max_new_tokens, choose, stops, use_cache)
+    return _continue(model, prompt, max_new_tokens, choose, _token_set(stop), use_cache)
+
+
+def _token_set(stop: Any) -> set[int]:
+    """Tokens as Python's integers: an array's or a tensor's are equal to none of those."""
+    if stop is None:
+        return set()
+    try:
+        return {operator.index(stop)}
+    except TypeError:
+        pass
+    try:
+        return {operator.index(token) for token in stop}
+    except TypeError:
+        raise TypeError(f"stop must be a token or a collection of tokens, got {stop!r}") from None
+
+
+def _evaluating(model: LanguageModel) -> AbstractContextManager[None]:
+    """Evaluation mode for a while, where a model has modes and is not in it anyway."""
+    if isinstance(model, nn.Module) and any(module.training for module in model.modules()):
+        return evaluating(model)
+    return nullcontext()
 
 
 def _continue(
@@ -246,7 +307,8 @@ def _continue(
 ) -> Iterator[int]:
     cache = model.new_cache(unread.shape[1] + max_new_tokens - 1) if use_cache else None
     for _ in range(max_new_tokens):
-        with torch.inference_mode():  # left before the caller has the token
+        # Both are left before the caller has the token.
+        with torch.inference_mode(), _evaluating(model):
             hidden = model.hidden_states(unread, cache=cache)
             token = choose(model.unembed(hidden[:, -1:])[0, 0])
         yield token

@@ -6,15 +6,15 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from llmbook.generation import KVCache
 from llmbook.layers import check_tokens
 from llmbook.positions import LearnedPositions
+from llmbook.sizes import make_whole
 from llmbook.transformer import TransformerBlock
-from llmbook.weights import build_model, long_side_first, renamed
+from llmbook.weights import build_model, copied, renamed, unembedded
 
 Hidden = Float[Tensor, "batch seq d_model"]
 Padding = Bool[Tensor, "batch key"] | Int[Tensor, "batch key"]
@@ -60,6 +60,7 @@ class GPTConfig:
             every token is seen once.
 
     Raises:
+        TypeError: If a size is no whole number.
         ValueError: If a size is not positive, heads do not divide, or `dropout` is no probability.
     """
 
@@ -77,6 +78,7 @@ class GPTConfig:
     dropout: float | int = 0.0
 
     def __post_init__(self) -> None:
+        make_whole(self)
         if self.d_ff == 0:
             object.__setattr__(self, "d_ff", 4 * self.d_model)
         for name, value in asdict(self).items():
@@ -170,8 +172,8 @@ class GPT(nn.Module):
             token_ids: Texts side by side; with a cache, what comes after the cached positions.
             attention_mask: False or 0 where a position is padding; with a cache it covers the
                 cached positions too. Positions count from the first column, padding or not, so
-                pad on the right, or a text starts at a later position. What comes out at padding
-                is finite and means nothing.
+                pad on the right, or a text starts at a later position. After padding on the right
+                no text goes on. What comes out at padding is finite and means nothing.
             cache: Keys and values of earlier positions, which is filled further. It carries no
                 gradients, so it needs `torch.no_grad()` or `torch.inference_mode()`.
 
@@ -194,21 +196,19 @@ class GPT(nn.Module):
         start = 0 if cache is None else cache.length
         end = check_tokens(token_ids, attention_mask, self.config.vocab_size, self.max_len, start)
         if cache is not None:
-            cache.check(batch=len(token_ids), end=end)
-        positions = torch.arange(end, device=token_ids.device)
-        mask = (positions[start:, None] >= positions)[None]  # the past, and itself
-        if attention_mask is not None:
-            mask = mask & attention_mask.bool()[:, None]
+            cache.check(len(token_ids), end, attention_mask)
+        mask = None if attention_mask is None else attention_mask.bool()[:, None]
         x: Tensor = self.dropout(self.embedding(token_ids) + self.positions.weight[start:end])
         for layer, block in enumerate(self.blocks):
-            x = block(x, mask, None if cache is None else partial(cache.append, layer))
+            past = None if cache is None else partial(cache.append, layer)
+            x = block(x, mask, past, causal=True)
         if cache is not None:
             cache.length = end
         return x if self.norm is None else self.norm(x)
 
     def unembed(self, hidden: Hidden) -> Float[Tensor, "batch seq vocab"]:
         """Turn the last hidden states into logits, one for each token of the vocabulary."""
-        return F.linear(hidden, (self.embedding if self.head is None else self.head).weight)
+        return unembedded(hidden, (self.embedding if self.head is None else self.head).weight)
 
     def new_cache(self, max_len: int, batch: int = 1) -> KVCache:
         """An empty cache with room for `max_len` positions of each of `batch` texts."""
@@ -274,7 +274,7 @@ class GPT(nn.Module):
             if part in _QKV:
                 weight = weight.chunk(3, dim=-1)[_QKV.index(part)]
             # Theirs are (in, out) inside of the blocks.
-            return long_side_first(weight.t() if name.startswith("blocks.") else weight)
+            return copied(weight.t() if name.startswith("blocks.") else weight)
 
         return build_model(
             partial(cls, config),

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmbook.llama import Llama
+from llmbook.sizes import whole
 
 Weights = Float[Tensor, "layers batch heads seq seq"]
 Scores = Float[Tensor, "layers heads"]
@@ -105,6 +106,7 @@ def repeated_tokens(
     Source:
         [Olsson et al. 2022][olsson2022incontext], on heads tested with repeated random tokens.
     """
+    vocab_size, length = whole("vocab_size", vocab_size), whole("length", length)
     for name, number in (("vocab_size", vocab_size), ("length", length), ("batch", batch)):
         if number < 1:
             raise ValueError(f"{name} must be positive, got {number}")
@@ -140,6 +142,7 @@ def induction_score(weights: Weights, length: int) -> Scores:
         [Olsson et al. 2022][olsson2022incontext], "prefix matching";
         [Elhage et al. 2021][elhage2021mathematical], where induction heads were found.
     """
+    length = whole("length", length)
     if length < 2:
         raise ValueError(f"length must be at least 2, got {length}")
     _check(weights, 2 * length)
@@ -249,6 +252,8 @@ def _check(weights: Weights, positions: int) -> None:
             "weights must have the shape (layers, batch, heads, seq, seq), "
             f"got {tuple(weights.shape)}"
         )
+    if not weights.shape[1]:
+        raise ValueError(f"weights must be of at least one text, got {tuple(weights.shape)}")
     if weights.shape[-1] < positions:
         raise ValueError(
             f"weights must have at least {positions} positions, got {weights.shape[-1]}"

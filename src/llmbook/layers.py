@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from llmbook.sizes import whole
+
 _Norm = TypeVar("_Norm", bound=nn.Module)
 # A name, its function, and whether that gates a second projection.
 ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], bool]] = {
@@ -50,11 +52,12 @@ class LayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(d_model)) if bias else None
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """Normalise each position by itself."""
-        centred = x - x.mean(dim=-1, keepdim=True)
+        """Normalise each position by itself; squares of float16 are taken in float32."""
+        wide = widened(x)
+        centred = wide - wide.mean(dim=-1, keepdim=True)
         variance = centred.square().mean(dim=-1, keepdim=True)
         y = centred * torch.rsqrt(variance + self.eps) * self.weight
-        return y if self.bias is None else y + self.bias
+        return (y if self.bias is None else y + self.bias).to(x.dtype)
 
     @classmethod
     def from_torch(cls, layer: nn.LayerNorm) -> "LayerNorm":
@@ -96,9 +99,10 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(d_model))
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """Normalise each position by itself."""
-        mean_square = x.square().mean(dim=-1, keepdim=True)
-        return x * torch.rsqrt(mean_square + self.eps) * self.weight
+        """Normalise each position by itself; squares of float16 are taken in float32."""
+        wide = widened(x)
+        mean_square = wide.square().mean(dim=-1, keepdim=True)
+        return (wide * torch.rsqrt(mean_square + self.eps) * self.weight).to(x.dtype)
 
     @classmethod
     def from_torch(cls, layer: nn.RMSNorm) -> "RMSNorm":
@@ -111,8 +115,8 @@ class RMSNorm(nn.Module):
         if not isinstance(layer, nn.RMSNorm):
             raise TypeError(f"need an nn.RMSNorm, got {type(layer).__name__}")
         width = _width(layer)
-        eps = torch.finfo(layer.weight.dtype).eps if layer.eps is None else layer.eps
-        return _copied_norm(cls(width, eps), layer)
+        least = torch.finfo(torch.promote_types(layer.weight.dtype, torch.float32)).eps
+        return _copied_norm(cls(width, least if layer.eps is None else layer.eps), layer)
 
 
 class FeedForward(nn.Module):
@@ -151,6 +155,7 @@ class FeedForward(nn.Module):
         self, d_model: int, d_ff: int, activation: str = "relu", bias: bool = True
     ) -> None:
         super().__init__()
+        d_model, d_ff = whole("d_model", d_model), whole("d_ff", d_ff)
         _check_positive(d_model=d_model, d_ff=d_ff)
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {list(ACTIVATIONS)}, got {activation!r}")
@@ -186,6 +191,18 @@ class FeedForward(nn.Module):
         ours.up = copied_linear(layer.linear1.weight, layer.linear1.bias)
         ours.down = copied_linear(layer.linear2.weight, layer.linear2.bias)
         return ours.train(layer.training)
+
+
+def widened(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Take numbers of 16 bits to float32; others stay as they are.
+
+    In float16, squares above 65,504 are infinite and what is below 6e-8 is zero.
+
+    Examples:
+        >>> (widened(torch.tensor(300.0).half()) ** 2).item()
+        90000.0
+    """
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def check_sequence(name: str, x: Tensor, d_model: int) -> None:
@@ -233,24 +250,30 @@ def check_tokens(
         )
     if token_ids.dtype not in (torch.int64, torch.int32):
         raise ValueError(f"{name} must be int64 or int32, got dtype {token_ids.dtype}")
+    end = start + token_ids.shape[1]
+    if max_len is not None and end > max_len:
+        raise ValueError(f"{name} must end within max_len={max_len} positions, got {end}")
+    if attention_mask is not None and attention_mask.shape != (token_ids.shape[0], end):
+        raise ValueError(
+            f"attention_mask must have the shape (batch, key) = {(len(token_ids), end)}, "
+            f"got {tuple(attention_mask.shape)}"
+        )
+    if not torch.compiler.is_compiling():  # torch.export knows shapes alone, no values
+        _check_values(token_ids, attention_mask, vocab_size, name)
+    return end
+
+
+def _check_values(
+    token_ids: Tensor, attention_mask: Tensor | None, vocab_size: int, name: str
+) -> None:
     low, high = (int(extreme) for extreme in token_ids.aminmax())
     if low < 0 or high >= vocab_size:
         raise ValueError(
             f"{name} must be from 0 to vocab_size - 1 = {vocab_size - 1}, "
             f"got {low if low < 0 else high}"
         )
-    end = start + token_ids.shape[1]
-    if max_len is not None and end > max_len:
-        raise ValueError(f"{name} must end within max_len={max_len} positions, got {end}")
-    if attention_mask is not None:
-        if attention_mask.shape != (len(token_ids), end):
-            raise ValueError(
-                f"attention_mask must have the shape (batch, key) = {(len(token_ids), end)}, "
-                f"got {tuple(attention_mask.shape)}"
-            )
-        if not ((attention_mask == 0) | (attention_mask == 1)).all():
-            raise ValueError("attention_mask must be boolean, or hold 0 and 1 alone")
-    return end
+    if attention_mask is not None and not ((attention_mask == 0) | (attention_mask == 1)).all():
+        raise ValueError("attention_mask must be boolean, or hold 0 and 1 alone")
 
 
 def copied_linear(weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"] | None) -> nn.Linear:
@@ -258,8 +281,12 @@ def copied_linear(weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"] |
     with torch.device("meta"):  # no memory, and no random numbers drawn, for what we replace
         linear = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
     parts = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
-    linear.load_state_dict({k: v.detach().clone() for k, v in parts.items()}, assign=True)
+    linear.load_state_dict({k: _copied(v) for k, v in parts.items()}, assign=True)
     return linear
+
+
+def _copied(weight: Tensor) -> Tensor:
+    return weight.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _activation_name(activation: object) -> str:
@@ -286,6 +313,6 @@ def _width(layer: nn.LayerNorm | nn.RMSNorm) -> int:
 
 
 def _copied_norm(ours: _Norm, layer: nn.Module) -> _Norm:
-    weights = {name: p.detach().clone() for name, p in layer.state_dict().items()}
+    weights = {name: _copied(p) for name, p in layer.state_dict().items()}
     ours.load_state_dict(weights, assign=True)
     return ours.train(layer.training)

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -14,10 +13,11 @@ from llmbook.attention import MultiHeadAttention, Past
 from llmbook.generation import KVCache
 from llmbook.layers import FeedForward, RMSNorm, check_tokens
 from llmbook.positions import Rotary, rotary_tables
-from llmbook.weights import build_model, long_side_first, renamed
+from llmbook.sizes import make_whole
+from llmbook.weights import build_model, copied, renamed, unembedded
 
 Hidden = Float[Tensor, "batch query d_model"]
-Mask = Bool[Tensor, "#batch query key"]
+Mask = Bool[Tensor, "batch 1 key"]
 Padding = Bool[Tensor, "batch key"] | Int[Tensor, "batch key"]
 
 _HF_NAMES = {  # transformers' names for our parts
@@ -58,6 +58,7 @@ class LlamaConfig:
         mlp_bias: Biases in the feed-forward network's three matrices (false).
 
     Raises:
+        TypeError: If a size is no whole number.
         ValueError: If a size is not positive, heads do not divide, or `d_head` is odd.
     """
 
@@ -76,6 +77,7 @@ class LlamaConfig:
     mlp_bias: bool = False
 
     def __post_init__(self) -> None:
+        make_whole(self)
         if self.d_head == 0 and self.num_heads > 0:
             if self.d_model % self.num_heads:
                 raise ValueError(
@@ -116,20 +118,21 @@ class LlamaBlock(nn.Module):
         self,
         x: Hidden,
         rotary: Rotary,
-        mask: Mask,
+        mask: Mask | None = None,
         past: Past | None = None,
     ) -> Hidden:
-        """Mix the positions, then transform each."""
-        h = x + self.attention(self.attention_norm(x), mask=mask, rotary=rotary, past=past)
+        """Mix each position with those before it, then transform each."""
+        normed = self.attention_norm(x)
+        h = x + self.attention(normed, mask=mask, rotary=rotary, past=past, causal=True)
         y: Tensor = h + self.feed_forward(self.feed_forward_norm(h))
         return y
 
     def with_weights(
-        self, x: Hidden, rotary: Rotary, mask: Mask
+        self, x: Hidden, rotary: Rotary, mask: Mask | None = None
     ) -> tuple[Hidden, Float[Tensor, "batch heads query key"]]:
         """What `forward` gives, and the weights of attention."""
         normed = self.attention_norm(x)
-        output, weights = self.attention.with_weights(normed, mask=mask, rotary=rotary)
+        output, weights = self.attention.with_weights(normed, mask=mask, rotary=rotary, causal=True)
         h = x + output
         y: Tensor = h + self.feed_forward(self.feed_forward_norm(h))
         return y, weights
@@ -195,8 +198,8 @@ class Llama(nn.Module):
         Args:
             token_ids: Texts side by side; with a cache, what comes after the cached positions.
             attention_mask: False or 0 where a position is padding, on the left or on the right;
-                with a cache it covers the cached positions too. What comes out at padding is
-                finite and means nothing.
+                with a cache it covers the cached positions too, and a text that goes on has its
+                padding on the left. What comes out at padding is finite and means nothing.
             cache: Keys and values of earlier positions, which is filled further. It carries no
                 gradients, so it needs `torch.no_grad()` or `torch.inference_mode()`.
 
@@ -227,7 +230,7 @@ class Llama(nn.Module):
 
     def unembed(self, hidden: Hidden) -> Float[Tensor, "batch query vocab"]:
         """Turn the last hidden states into logits, one for each token of the vocabulary."""
-        return F.linear(hidden, (self.embedding if self.head is None else self.head).weight)
+        return unembedded(hidden, (self.embedding if self.head is None else self.head).weight)
 
     def attention_weights(
         self,
@@ -260,19 +263,18 @@ class Llama(nn.Module):
 
     def _rotary_and_mask(
         self, token_ids: Tensor, attention_mask: Tensor | None, cache: KVCache | None = None
-    ) -> tuple[Rotary, Mask]:
-        """Give what all blocks share: the angles, and who may attend to whom."""
+    ) -> tuple[Rotary, Mask | None]:
+        """Give what all blocks share: the angles, and what is padding."""
         start = 0 if cache is None else cache.length
         c = self.config
         end = check_tokens(token_ids, attention_mask, c.vocab_size, c.max_len, start)
         if cache is not None:
-            cache.check(batch=len(token_ids), end=end)
-        positions = torch.arange(end, device=token_ids.device)  # padding counts: only distance does
-        mask = (positions[start:, None] >= positions)[None]
-        if attention_mask is not None:
-            mask = mask & attention_mask.bool()[:, None]
+            cache.check(len(token_ids), end, attention_mask)
+        # Padding counts, as only distance does.
+        positions = torch.arange(start, end, device=token_ids.device)
+        mask = None if attention_mask is None else attention_mask.bool()[:, None]
         weight = self.embedding.weight
-        return rotary_tables(positions[start:], c.d_head, c.rope_base, weight.dtype), mask
+        return rotary_tables(positions, c.d_head, c.rope_base, weight.dtype), mask
 
     @classmethod
     def from_weights(cls, config: LlamaConfig, weights: Mapping[str, Tensor]) -> "Llama":
@@ -340,5 +342,5 @@ class Llama(nn.Module):
             partial(cls, config),
             dict(model.named_parameters()),
             lambda name: renamed(name, "model.layers", _HF_NAMES),
-            lambda _, weight: long_side_first(weight),
+            lambda _, weight: copied(weight),
         ).train(model.training)

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from llmbook.layers import widened
+
 
 def orthogonalise(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
     r"""Bring all singular values near 1, without computing one: five steps of Newton and Schulz.
@@ -28,7 +30,7 @@ def orthogonalise(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows 
         [Jordan et al. 2024][jordan2024muon].
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix.bfloat16() if matrix.is_cuda else matrix
+    x = matrix.bfloat16() if matrix.is_cuda else widened(matrix)
     wide = x if len(x) <= x.shape[1] else x.T  # the smaller of the two products
     wide = wide / wide.norm().clamp(min=1e-7)  # no singular value is above 1
     for _ in range(5):
@@ -51,6 +53,14 @@ class Muon(torch.optim.Optimizer):
         momentum: How long gradients are remembered.
         weight_decay: Share, times `lr`, by which each matrix shrinks in a step.
 
+    Raises:
+        ValueError: If a parameter is no matrix.
+
+    Examples:
+        >>> Muon([torch.nn.Parameter(torch.zeros(3))])
+        Traceback (most recent call last):
+        ValueError: Muon moves matrices alone, got the shape (3,): AdamW can take the others
+
     Source:
         [Jordan et al. 2024][jordan2024muon]; with Nesterov's momentum, and longer steps for
         matrices with more rows than columns.
@@ -64,6 +74,17 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float | int = 0.0,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Take more matrices, as the optimiser does with the first ones when it is made."""
+        super().add_param_group(param_group)
+        for weight in self.param_groups[-1]["params"]:
+            if weight.ndim != 2:
+                del self.param_groups[-1]
+                raise ValueError(
+                    f"Muon moves matrices alone, got the shape {tuple(weight.shape)}: "
+                    "AdamW can take the others"
+                )
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]

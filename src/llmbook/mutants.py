@@ -95,7 +95,7 @@ _MISTAKES = [
     (
         "numpy_attention",
         "exp of scores that are not shifted",
-        "np.exp(scores - scores.max(axis=-1, keepdims=True))",
+        "np.exp(scores - highest)",
         "np.exp(scores)",
     ),
     ("numpy_attention", "mask upside down", "np.where(mask, scores,", "np.where(~mask, scores,"),
@@ -107,6 +107,19 @@ _MISTAKES = [
     ),
     # Attention
     ("attention", "no division by the root of d_k", " / math.sqrt(query.shape[-1])", ""),
+    (
+        "attention",
+        "cached queries taken for the first positions",
+        "[keys - queries :]",
+        "[:queries]",
+    ),
+    ("attention", "attention not causal where it is asked for", "is_causal=by_name, ", ""),
+    (
+        "attention",
+        "a padding mask takes the place of the causal one",
+        "past if mask is None else mask & past",
+        "past if mask is None else mask",
+    ),
     ("attention", "softmax over the queries", "lowest).softmax(dim=-1)", "lowest).softmax(dim=-2)"),
     (
         "attention",
@@ -133,8 +146,8 @@ _MISTAKES = [
     (
         "attention",
         "heads cut along the wrong axis",
-        ".view(*source.shape[:2], -1, self.d_head).transpose(1, 2)",
-        ".view(*source.shape[:2], self.d_head, -1).movedim(-1, 1)",
+        ".unflatten(-1, (-1, self.d_head)).transpose(1, 2)",
+        ".unflatten(-1, (self.d_head, -1)).movedim(-1, 1)",
     ),
     (
         "attention",
@@ -169,8 +182,8 @@ _MISTAKES = [
     (
         "attention",
         "mask not for every head but for every text",
-        "mask[:, None] if mask.ndim == 3 else mask",
-        "mask[:1, None] if mask.ndim == 3 else mask",
+        "return mask[:, None] if mask",
+        "return mask[:1, None] if mask",
     ),
     # Layers
     (
@@ -188,21 +201,27 @@ _MISTAKES = [
     (
         "layers",
         "LayerNorm: mean over the positions",
-        "x - x.mean(dim=-1, keepdim=True)",
-        "x - x.mean(dim=-2, keepdim=True)",
+        "wide - wide.mean(dim=-1, keepdim=True)",
+        "wide - wide.mean(dim=-2, keepdim=True)",
     ),
     ("layers", "LayerNorm: no shift", "y if self.bias is None else y + self.bias", "y"),
     (
         "layers",
+        "squares of float16 in float16",
+        "x.to(torch.promote_types(x.dtype, torch.float32))",
+        "x",
+    ),
+    (
+        "layers",
         "RMSNorm: eps outside the root",
-        "x * torch.rsqrt(mean_square + self.eps)",
-        "x / (mean_square.sqrt() + self.eps)",
+        "wide * torch.rsqrt(mean_square + self.eps)",
+        "wide / (mean_square.sqrt() + self.eps)",
     ),
     (
         "layers",
         "RMSNorm: sum instead of mean",
-        "x.square().mean(dim=-1, keepdim=True)",
-        "x.square().sum(dim=-1, keepdim=True)",
+        "wide.square().mean(dim=-1, keepdim=True)",
+        "wide.square().sum(dim=-1, keepdim=True)",
     ),
     (
         "layers",
@@ -289,8 +308,8 @@ _MISTAKES = [
     (
         "transformer",
         "no residual connection",
-        "self.norm1(x + self.dropout(self.attention(x, mask=mask, past=past)))",
-        "self.norm1(self.dropout(self.attention(x, mask=mask, past=past)))",
+        "self.norm1(x + self.dropout(self.attention(x, mask=mask, past=past, causal=causal)))",
+        "self.norm1(self.dropout(self.attention(x, mask=mask, past=past, causal=causal)))",
     ),
     (
         "transformer",
@@ -298,18 +317,7 @@ _MISTAKES = [
         "self.norm2(h + self.dropout(self.feed_forward(h)))",
         "h + self.dropout(self.norm2(self.feed_forward(h)))",
     ),
-    (
-        "transformer",
-        "decoder sees the future",
-        "mask = causal if mask is None else mask & causal",
-        "mask = mask",
-    ),
-    (
-        "transformer",
-        "a padding mask takes the place of the causal one",
-        "causal if mask is None else mask & causal",
-        "causal if mask is None else mask",
-    ),
+    ("transformer", "decoder sees the future", "context_mask, causal=True)", "context_mask)"),
     (
         "transformer",
         "padding of the source attended",
@@ -331,8 +339,8 @@ _MISTAKES = [
     (
         "transformer",
         "pre-norm: what is normalised is added, not what came in",
-        "x + self.dropout(self.attention(self.norm1(x), mask=mask, past=past))",
-        "self.norm1(x) + self.dropout(self.attention(self.norm1(x), mask=mask, past=past))",
+        "h = x + self.dropout(",
+        "h = self.norm1(x) + self.dropout(",
     ),
     (
         "transformer",
@@ -356,14 +364,14 @@ _MISTAKES = [
     (
         "llama",
         "cached positions counted from zero",
-        "positions[start:], c.d_head",
-        "positions[: end - start], c.d_head",
+        "torch.arange(start, end, device",
+        "torch.arange(end - start, device",
     ),
     (
         "llama",
-        "mask off by one",
-        "positions[start:, None] >= positions",
-        "positions[start:, None] > positions",
+        "the next token is seen",
+        "rotary=rotary, past=past, causal=True)",
+        "rotary=rotary, past=past)",
     ),
     (
         "llama",
@@ -472,13 +480,13 @@ _MISTAKES = [
     (
         "training",
         "targets not shifted",
-        "F.cross_entropy(logits.flatten(0, 1), token_ids[:, 1:].flatten())",
-        "F.cross_entropy(logits.flatten(0, 1), token_ids[:, :-1].flatten())",
+        "token_ids[:, 1:].flatten().long()",
+        "token_ids[:, :-1].flatten().long()",
     ),
     (
         "training",
         "dropout stays off after an evaluation",
-        "            module.training = training",
+        "            module.training = before",
         "            module.training = False",
     ),
     (

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from llmbook.sizes import whole
+
 Tokens = Int[np.ndarray, " tokens"]
 
 
@@ -83,6 +85,7 @@ class KneserNey:
     """
 
     def __init__(self, token_ids: Tokens, vocab_size: int, order: int) -> None:
+        vocab_size, order = whole("vocab_size", vocab_size), whole("order", order)
         if order < 1 or len(token_ids) < order:
             raise ValueError(
                 f"order must be from 1 to the {len(token_ids)} tokens of the text, got {order}"
@@ -159,12 +162,15 @@ class KneserNey:
 
     def _pack(self, token_ids: Tokens, length: int) -> Int[np.ndarray, " ngrams"]:
         """All n-grams of a text as numbers: the first token is the highest digit."""
+        if len(token_ids) and not np.issubdtype(token_ids.dtype, np.integer):
+            raise ValueError(f"token_ids must be integers, got dtype {token_ids.dtype}")
         if len(token_ids) and not 0 <= token_ids.min() <= token_ids.max() < self.vocab_size:
             raise ValueError(
                 f"token_ids must be from 0 to {self.vocab_size - 1}, "
                 f"got {token_ids.min()} to {token_ids.max()}"
             )
         count = max(0, len(token_ids) - length + 1)
+        token_ids = token_ids.astype(np.int64)  # others may be too short for a product
         packed = np.zeros(count, dtype=np.int64)
         for start in range(length):
             packed = packed * self.vocab_size + token_ids[start : start + count]

@@ -29,7 +29,8 @@ def softmax(scores: Float[np.ndarray, "*batch key"]) -> Float[np.ndarray, "*batc
     Source:
         [Goodfellow et al. 2016][goodfellow2016deep], section 4.1.
     """
-    weights: np.ndarray = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    highest = scores.max(axis=-1, keepdims=True, initial=-np.inf)  # also of a row without scores
+    weights: np.ndarray = np.exp(scores - highest)
     weights /= weights.sum(axis=-1, keepdims=True)
     return weights
 

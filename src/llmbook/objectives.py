@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from llmbook.sizes import whole
+
 IGNORED = -100  # what `torch.nn.functional.cross_entropy` leaves out unless told otherwise
 
 Sentence = Sequence[int]
@@ -42,7 +44,8 @@ def mask_tokens(
         replaced: Share of the chosen that is replaced. The rest stays.
 
     Returns:
-        The texts to be read, and as labels the tokens that were chosen, -100 elsewhere.
+        The texts to be read, and as labels (int64, for the loss) the tokens that were chosen, -100
+        elsewhere.
 
     Raises:
         ValueError: If a share is out of its range, the mask is no token of the vocabulary, or all
@@ -71,6 +74,7 @@ def mask_tokens(
         )
     if not 0 <= mask_id < vocab_size:
         raise ValueError(f"mask_id must be from 0 to {vocab_size - 1}, got {mask_id}")
+    vocab_size = whole("vocab_size", vocab_size)
     special = torch.tensor([mask_id, *special_ids], device=token_ids.device)
     vocabulary = torch.arange(vocab_size, device=token_ids.device)
     ordinary = vocabulary[~torch.isin(vocabulary, special)]
@@ -79,7 +83,7 @@ def mask_tokens(
     shape = token_ids.shape
     at: dict[str, Any] = {"generator": generator, "device": token_ids.device}
     chosen = (torch.rand(shape, **at) < rate) & ~torch.isin(token_ids, special)
-    labels = token_ids.masked_fill(~chosen, IGNORED)
+    labels = token_ids.masked_fill(~chosen, IGNORED).long()  # which cross_entropy needs
     fate = torch.rand(shape, **at)
     random = ordinary[torch.randint(len(ordinary), shape, **at)].to(token_ids.dtype)
     corrupted = token_ids.masked_fill(chosen & (fate < masked), mask_id)
@@ -268,7 +272,7 @@ def _divide(total: int, pieces: int, generator: torch.Generator) -> list[int]:
 
 
 def _known_sentinels(sentinels: Sequence[int]) -> list[int]:
-    known = list(sentinels)
+    known = [whole("sentinels", sentinel) for sentinel in sentinels]
     if len(set(known)) < len(known):
         raise ValueError(f"sentinels must all be different, got {known}")
     return known

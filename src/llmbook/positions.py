@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmbook.layers import check_sequence
+from llmbook.sizes import whole
 
 Rotary = tuple[Float[Tensor, "query d_head"], Float[Tensor, "query d_head"]]
 
@@ -41,6 +42,7 @@ def sinusoidal(seq: int, d_model: int) -> Float[np.ndarray, "seq d_model"]:
     Source:
         [Vaswani et al. 2017][vaswani2017attention], section 3.5.
     """
+    seq, d_model = whole("seq", seq), whole("d_model", d_model)
     if seq < 0:
         raise ValueError(f"seq must not be negative, got {seq}")
     angles = np.arange(seq)[:, None] * _frequencies(d_model)
@@ -71,7 +73,8 @@ def shift_matrix(steps: int, d_model: int) -> Float[np.ndarray, "d_model d_model
     Source:
         [Vaswani et al. 2017][vaswani2017attention], section 3.5.
     """
-    angles = steps * _frequencies(d_model)
+    d_model = whole("d_model", d_model)
+    angles = whole("steps", steps) * _frequencies(d_model)
     matrix = np.zeros((d_model, d_model))
     even = np.arange(0, d_model, 2)
     matrix[even, even] = matrix[even + 1, even + 1] = np.cos(angles)
@@ -230,7 +233,10 @@ class LearnedPositions(nn.Module):
             )
         with torch.device("meta"):  # no memory, and no random numbers drawn, for what we replace
             ours = cls(layer.num_embeddings, layer.embedding_dim)
-        ours.load_state_dict({"weight": layer.weight.detach().clone()}, assign=True)
+        ours.load_state_dict(
+            {"weight": layer.weight.detach().clone(memory_format=torch.contiguous_format)},
+            assign=True,
+        )
         return ours.train(layer.training)
 
 
@@ -257,6 +263,7 @@ def alibi_slopes(
     Source:
         [Press et al. 2022][press2022train], section 3.
     """
+    num_heads = whole("num_heads", num_heads)
     if num_heads <= 0:
         raise ValueError(f"num_heads must be positive, got {num_heads}")
     power = 1 << (num_heads.bit_length() - 1)
@@ -338,6 +345,8 @@ def relative_buckets(
     Source:
         [Raffel et al. 2020][raffel2020exploring], section 2.1.
     """
+    num_buckets = whole("num_buckets", num_buckets)
+    max_distance = whole("max_distance", max_distance)
     if min(query_len, key_len) < 0:
         raise ValueError(
             f"query_len and key_len must not be negative, got {query_len} and {key_len}"

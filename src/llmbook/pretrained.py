@@ -82,7 +82,7 @@ ASSETS = {
         ),
     ),
 }
-_COPY_VERSION = 1  # of `_read_gguf`; a change there needs a new one
+_COPY_VERSION = 2  # of `_read_gguf`; a change there needs a new one
 _GGUF_NAMES = {  # GGUF's names for the parts of `llmbook.llama.Llama`
     "embedding": "token_embd",
     "attention_norm": "attn_norm",
@@ -296,7 +296,7 @@ def _read_gguf(path: Path) -> dict[str, Any]:
 
     from llmbook.llama import Llama, LlamaConfig
     from llmbook.positions import halves_to_neighbours
-    from llmbook.weights import build_model, long_side_first, renamed
+    from llmbook.weights import build_model, copied, renamed
 
     reader = gguf.GGUFReader(path)
 
@@ -324,7 +324,7 @@ def _read_gguf(path: Path) -> dict[str, Any]:
             # ggml keeps the two rows of a rotary pair side by side; we half a head apart.
             back = halves_to_neighbours(config.d_head).argsort()
             values = values.unflatten(0, (-1, config.d_head))[:, back].flatten(0, 1)
-        return long_side_first(values)
+        return copied(values)
 
     model = build_model(
         lambda: Llama(config), tensors, lambda name: renamed(name, "blk", _GGUF_NAMES), convert

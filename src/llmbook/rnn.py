@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from llmbook.layers import copied_linear
+from llmbook.sizes import whole
 
 State = Float[Tensor, "layers batch d_hidden"]
 NONLINEARITIES = {"tanh": torch.tanh, "relu": torch.relu}
@@ -22,6 +23,8 @@ class _Recurrent(nn.Module):
 
     def __init__(self, d_input: int, d_hidden: int, num_layers: int, dropout: float | int) -> None:
         super().__init__()
+        d_input, d_hidden = whole("d_input", d_input), whole("d_hidden", d_hidden)
+        num_layers = whole("num_layers", num_layers)
         if min(d_input, d_hidden, num_layers) <= 0:
             raise ValueError(
                 "d_input, d_hidden and num_layers must be positive, "
@@ -192,7 +195,7 @@ class LSTM(_Recurrent):
             for name, parameter in self.named_parameters():
                 if name.endswith("bias"):  # there are two, of which one has to say it
                     share = forget_bias if name.startswith("input") else 0.0
-                    parameter.detach()[d_hidden : 2 * d_hidden] = share
+                    parameter.detach()[self.d_hidden : 2 * self.d_hidden] = share
 
     def step(self, projected: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Give state and cell after one more position; four blocks lie in PyTorch's order."""

@@ -1,6 +1,6 @@
 """Scaling laws: how the loss falls with parameters, tokens and computation, and how to fit one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -8,7 +8,10 @@ from typing import Final
 import numpy as np
 from jaxtyping import Real
 
+from llmbook.sizes import whole
+
 Numbers = float | int | Real[np.ndarray, "..."]
+Points = Sequence[float | int] | Real[np.ndarray, " points"]
 
 FLOPS_PER_PETAFLOP_DAY: Final = 1e15 * 24 * 3600
 
@@ -31,13 +34,10 @@ class PowerLaw:
 
     def __call__(self, x: Numbers) -> Numbers:
         """The law's value at $x$."""
-        _require_positive("x", x)
-        return self.factor * x**self.exponent
+        return self.factor * _positive("x", x) ** self.exponent
 
 
-def fit_power_law(
-    x: Real[np.ndarray, " points"], y: Real[np.ndarray, " points"], confidence: float = 0.95
-) -> PowerLaw:
+def fit_power_law(x: Points, y: Points, confidence: float = 0.95) -> PowerLaw:
     r"""Fit $y = k\,x^p$ by least squares on the logarithms.
 
     $$\log y = \log k + p \log x + \varepsilon$$
@@ -47,7 +47,7 @@ def fit_power_law(
     a floor, $y = E + k\,x^p$, passes for a flatter straight line over a short range.
 
     Args:
-        x: What grows, say parameters.
+        x: What grows, say parameters: an array or a list.
         y: What is measured, say a loss.
         confidence: Share of such intervals that contain the truth.
 
@@ -60,10 +60,9 @@ def fit_power_law(
         >>> round(law.exponent, 3), round(law.factor, 3), round(float(law(1000)), 3)
         (-0.301, 8.0, 1.0)
     """
-    if not x.shape == y.shape or x.size < 3:
+    x, y = (np.asarray(_positive(name, value)) for name, value in (("x", x), ("y", y)))
+    if x.ndim != 1 or x.shape != y.shape or x.size < 3:
         raise ValueError(f"three or more points are needed, got {x.shape} x and {y.shape} y")
-    _require_positive("x", x)
-    _require_positive("y", y)
     log_x, log_y = np.log(x), np.log(y)
     centred = log_x - log_x.mean()
     spread = (centred**2).sum()
@@ -113,6 +112,7 @@ def t_quantile(confidence: float, freedom: int) -> float:
     Source:
         [Abramowitz and Stegun 1964][abramowitz1964handbook], 26.7.3 and 26.7.4.
     """
+    freedom = whole("freedom", freedom)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
     if freedom < 1:
@@ -176,12 +176,11 @@ def kaplan_loss(
         [Kaplan et al. 2020][kaplan2020scaling], equations 1.1, 1.2, 1.3 and 1.5, table 2.
     """
     values = {"parameters": parameters, "tokens": tokens, "petaflop_days": petaflop_days}
-    given = {name: value for name, value in values.items() if value is not None}
-    for name, value in given.items():
-        _require_positive(name, value)
-    if parameters is not None and tokens is not None and petaflop_days is None:
+    given = {name: _positive(name, value) for name, value in values.items() if value is not None}
+    if given.keys() == {"parameters", "tokens"}:
         alpha_n, alpha_d, n_c, d_c = 0.076, 0.103, 6.4e13, 1.8e13
-        return ((n_c / parameters) ** (alpha_n / alpha_d) + d_c / tokens) ** alpha_d
+        too_small = (n_c / given["parameters"]) ** (alpha_n / alpha_d)
+        return (too_small + d_c / given["tokens"]) ** alpha_d
     if len(given) != 1:
         raise ValueError(
             "give parameters, tokens, both, or petaflop_days alone, "
@@ -211,8 +210,8 @@ def kaplan_optimal(petaflop_days: Numbers) -> tuple[Numbers, Numbers]:
     Source:
         [Kaplan et al. 2020][kaplan2020scaling], appendix A.
     """
-    _require_positive("petaflop_days", petaflop_days)
-    return 1.3e9 * petaflop_days**0.73, 2e10 * petaflop_days**0.27
+    budget = _positive("petaflop_days", petaflop_days)
+    return 1.3e9 * budget**0.73, 2e10 * budget**0.27
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,10 +283,8 @@ def loss(parameters: Numbers, tokens: Numbers, fit: str | LossFit = "hoffmann202
     Source:
         [Hoffmann et al. 2022][hoffmann2022training], section 3.3.
     """
-    _require_positive("parameters", parameters)
-    _require_positive("tokens", tokens)
-    c = _find_fit(fit)
-    return c.E + c.A / parameters**c.alpha + c.B / tokens**c.beta
+    n, d, c = _positive("parameters", parameters), _positive("tokens", tokens), _find_fit(fit)
+    return c.E + c.A / n**c.alpha + c.B / d**c.beta
 
 
 def compute_optimal(flops: Numbers, fit: str | LossFit = "hoffmann2022") -> tuple[Numbers, Numbers]:
@@ -315,8 +312,7 @@ def compute_optimal(flops: Numbers, fit: str | LossFit = "hoffmann2022") -> tupl
     Source:
         [Hoffmann et al. 2022][hoffmann2022training], equation 4.
     """
-    _require_positive("flops", flops)
-    c = _find_fit(fit)
+    flops, c = _positive("flops", flops), _find_fit(fit)
     g = (c.alpha * c.A / (c.beta * c.B)) ** (1 / (c.alpha + c.beta))
     parameters = g * (flops / 6) ** (c.beta / (c.alpha + c.beta))
     return parameters, flops / 6 / parameters
@@ -342,9 +338,8 @@ def iso_flop_curve(
         >>> iso_flop_curve(1e21, np.array([1e8, 2e9, 4e10]), "besiroglu2024").round(2)
         array([2.68, 2.31, 2.55])
     """
-    _require_positive("flops", flops)
-    _require_positive("parameters", parameters)
-    return loss(parameters, flops / (6 * parameters), fit)
+    sizes = _positive("parameters", parameters)
+    return loss(sizes, _positive("flops", flops) / (6 * sizes), fit)
 
 
 def _find_fit(fit: str | LossFit) -> LossFit:
@@ -355,6 +350,12 @@ def _find_fit(fit: str | LossFit) -> LossFit:
     return FITS[fit]
 
 
-def _require_positive(name: str, value: Numbers) -> None:
-    if not np.all(np.isfinite(value) & (np.asarray(value) > 0)):
+def _positive(name: str, value: Numbers | Points) -> Numbers:
+    """Give a number, or numbers, in float64, in which no integer wraps."""
+    try:
+        exact = np.asarray(value, dtype=np.float64)
+    except OverflowError:  # an integer of more than 308 digits
+        exact = np.asarray(np.inf)
+    if not np.all(np.isfinite(exact) & (exact > 0)):
         raise ValueError(f"{name} must be positive and finite, got {value}")
+    return exact if exact.ndim else float(exact)

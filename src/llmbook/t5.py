@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from llmbook.attention import MultiHeadAttention, causal_mask
 from llmbook.layers import FeedForward, RMSNorm, check_tokens
 from llmbook.positions import RelativeBias
+from llmbook.sizes import make_whole, whole
+from llmbook.training import evaluating
 from llmbook.weights import build_model
 
 TokenIds = Int[Tensor, "batch seq"]
@@ -60,9 +62,10 @@ class T5Config:
         scaled: What goes into the output layer is divided by the root of `d_model`, since the
             embedding's numbers are about 1 and would make large logits (true; not since 1.1).
         start_id: What the decoder reads first, and padding (0).
-        end_id: What it writes last (1).
+        end_id: What it writes last (1); several if any of them ends a text, none () if none does.
 
     Raises:
+        TypeError: If a size is no whole number.
         ValueError: If a size is not positive, or a special token is not in the vocabulary.
     """
 
@@ -80,14 +83,21 @@ class T5Config:
     tied: bool = True
     scaled: bool = True
     start_id: int = 0
-    end_id: int = 1
+    end_id: int | tuple[int, ...] = 1
 
     def __post_init__(self) -> None:
+        make_whole(self)
+        if isinstance(self.end_id, tuple):
+            ends: Any = tuple(whole("end_id", end) for end in self.end_id)
+        else:
+            ends = whole("end_id", self.end_id)
+        object.__setattr__(self, "end_id", ends)
         if self.num_decoder_layers == 0:
             object.__setattr__(self, "num_decoder_layers", self.num_layers)
         for name, value in asdict(self).items():
             if name.endswith("_id"):
-                if not 0 <= value < self.vocab_size:
+                tokens = value if isinstance(value, tuple) else (value,)
+                if not all(0 <= token < self.vocab_size for token in tokens):
                     raise ValueError(f"{name} must be from 0 to {self.vocab_size - 1}, got {value}")
             elif not isinstance(value, bool | str) and not value > 0:
                 raise ValueError(f"{name} must be positive, got {value}")
@@ -226,7 +236,7 @@ class T5(nn.Module):
     ) -> Logits:
         """Score what comes next, given what `encode` has read with the same mask."""
         check_tokens(decoder_ids, None, self.config.vocab_size, None, name="decoder_ids")
-        if len(decoder_ids) != len(context):
+        if decoder_ids.shape[0] != context.shape[0]:
             raise ValueError(
                 f"decoder_ids must be as many as token_ids, {len(context)}, got {len(decoder_ids)}"
             )
@@ -261,15 +271,23 @@ class T5(nn.Module):
         Raises:
             ValueError: If `max_new_tokens` is less than 1, or an argument does not fit.
         """
+        max_new_tokens = whole("max_new_tokens", max_new_tokens)
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+        with evaluating(self):
+            return self._generate(token_ids, max_new_tokens, attention_mask)
+
+    def _generate(
+        self, token_ids: TokenIds, max_new_tokens: int, attention_mask: Padding | None
+    ) -> Int[Tensor, "batch new"]:
         context = self.encode(token_ids, attention_mask)
         written = token_ids.new_full((len(token_ids), 1), self.config.start_id)
         ended = torch.zeros_like(written, dtype=torch.bool)
+        ends = torch.tensor(self.config.end_id, dtype=torch.long, device=token_ids.device)
         while written.shape[1] <= max_new_tokens and not ended.all():
             logits = self.decode(written, context, attention_mask)[:, -1:]
             new = logits.argmax(dim=-1).to(written.dtype).masked_fill(ended, self.config.start_id)
-            written, ended = torch.cat((written, new), dim=1), ended | (new == self.config.end_id)
+            written, ended = torch.cat((written, new), dim=1), ended | torch.isin(new, ends)
         return written[:, 1:]
 
     @classmethod
@@ -284,7 +302,8 @@ class T5(nn.Module):
 
         Raises:
             TypeError: If `model` is another.
-            ValueError: If it has another activation than these versions, or other weights.
+            ValueError: If it has another activation than these versions, several tokens to start
+                with, or other weights.
         """
         from transformers import T5ForConditionalGeneration as Theirs
 
@@ -294,6 +313,10 @@ class T5(nn.Module):
         if (kind := theirs.feed_forward_proj) not in _ACTIVATIONS:
             raise ValueError(f"feed_forward_proj must be one of {list(_ACTIVATIONS)}, got {kind!r}")
         starts = (getattr(theirs, "decoder_start_token_id", None), theirs.pad_token_id, 0)
+        start = next(start for start in starts if start is not None)
+        if not isinstance(start, int):
+            raise ValueError(f"decoder_start_token_id must be one token, got {start!r}")
+        end = theirs.eos_token_id  # one, several in a list, or None
         config = T5Config(
             **{name: getattr(theirs, name) for name in _SAME},
             d_head=theirs.d_kv,
@@ -303,13 +326,13 @@ class T5(nn.Module):
             norm_eps=theirs.layer_norm_epsilon,
             tied=model.lm_head.weight is model.shared.weight,
             scaled=getattr(theirs, "scale_decoder_outputs", theirs.tie_word_embeddings),
-            start_id=next(start for start in starts if start is not None),
-            end_id=theirs.eos_token_id,
+            start_id=start,
+            end_id=end if isinstance(end, int) else tuple(end or ()),
         )
 
         def convert(name: str, weight: Tensor) -> Tensor:
             factor = config.d_head**0.5 if "attention.query" in name else 1
-            return weight.detach() * factor  # which copies it
+            return (weight.detach() * factor).contiguous()  # the product is a copy
 
         return build_model(
             partial(cls, config),

@@ -1,4 +1,4 @@
-r"""Byte-level byte-pair encoding: how GPT-2, Llama 3 and SmolLM2 turn a text into numbers.
+r"""Byte-level byte-pair encoding: how GPT-2 and SmolLM2 turn a text into numbers.
 
 A text is cut into words, a word is spelled in bytes, and neighbours are merged, most frequent
 first. Nothing is ever unknown: what the merges don't cover stays a sequence of bytes.
@@ -256,11 +256,12 @@ class ByteLevelBPE:
     def _encode_plain(self, text: str) -> list[int]:
         ids: list[int] = []
         for word in word_pattern(individual_digits=self.individual_digits).findall(text):
-            if word not in self._cache:
-                if len(self._cache) == _CACHED_WORDS:
+            if (known := self._cache.get(word)) is None:
+                known = [self._id(token, word) for token in self._merge(word)]
+                if len(self._cache) >= _CACHED_WORDS:  # or more, where threads share it
                     self._cache.clear()
-                self._cache[word] = [self._id(token, word) for token in self._merge(word)]
-            ids += self._cache[word]
+                self._cache[word] = known
+            ids += known
         return ids
 
     def _id(self, token: str, word: str) -> int:

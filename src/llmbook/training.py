@@ -19,7 +19,17 @@ from torch import Tensor, nn
 
 from llmbook.muon import Muon
 from llmbook.positions import LearnedPositions, RelativeBias
-from llmbook.processes import distribute, load, rank_and_world_size, save
+from llmbook.processes import (
+    check_same,
+    described,
+    digest,
+    distribute,
+    rank_and_world_size,
+    read_checkpoint,
+    restore,
+    save,
+)
+from llmbook.sizes import make_whole, number, whole
 
 Batch = Tensor | tuple[Tensor, ...]
 
@@ -44,6 +54,7 @@ class Recipe:
         accumulate: Parts in which a batch is read, one after the other, where memory is short.
 
     Raises:
+        TypeError: If what should be a number is none.
         ValueError: If a number is out of its range, or `decay` is none of the three.
     """
 
@@ -59,6 +70,11 @@ class Recipe:
     accumulate: int = 1
 
     def __post_init__(self) -> None:
+        make_whole(self)
+        for name in ("lr", "muon_lr", "final", "weight_decay", "clip"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, number(name, value))
+        object.__setattr__(self, "betas", tuple(number("betas", beta) for beta in self.betas))
         for name in ("steps", "lr", "muon_lr", "clip", "accumulate"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -100,13 +116,16 @@ def next_token_batch(
         generator: Where the randomness comes from.
 
     Raises:
-        ValueError: If the text is shorter than a piece.
+        ValueError: If the text is shorter than a piece, or a number is negative.
 
     Examples:
         >>> next_token_batch(torch.arange(100), 2, 4, torch.Generator().manual_seed(0))
         tensor([[44, 45, 46, 47, 48],
                 [15, 16, 17, 18, 19]])
     """
+    batch, seq = whole("batch", batch), whole("seq", seq)
+    if min(batch, seq) < 0:
+        raise ValueError(f"batch and seq must not be negative, got {batch} and {seq}")
     if len(token_ids) <= seq:
         raise ValueError(f"token_ids must have more than seq = {seq} tokens, got {len(token_ids)}")
     starts = torch.randint(len(token_ids) - seq, (batch, 1), generator=generator)
@@ -116,7 +135,7 @@ def next_token_batch(
 def next_token_loss(model: nn.Module, token_ids: Int[Tensor, "batch seq"]) -> Float[Tensor, ""]:
     """Mean cross-entropy, in nats, of each token but the first, given those before it."""
     logits = model(token_ids[:, :-1])
-    return F.cross_entropy(logits.flatten(0, 1), token_ids[:, 1:].flatten())
+    return F.cross_entropy(logits.flatten(0, 1), token_ids[:, 1:].flatten().long())
 
 
 def sort_parameters(model: nn.Module) -> dict[str, list[nn.Parameter]]:
@@ -191,7 +210,8 @@ def train(
     batch and all make the same step, as one process would that reads it all.
 
     Args:
-        model: What to train; it is changed.
+        model: What to train; its weights are changed, and afterwards it is in the mode in which
+            it came, for training or evaluation.
         draw: Makes the next batch, one tensor or several with as many rows. Every process draws
             the same, so all of its randomness must come from the generator.
         recipe: How to train.
@@ -200,7 +220,8 @@ def train(
             differently, parts and processes still weigh the same. It must call the model as
             `model(...)`, where several processes hook in.
         checkpoint: A file from which to go on, if it is there, as if nothing had happened, and
-            to which the state goes in the end.
+            to which the state goes in the end. Model, recipe, loss and data must be those by
+            which it was made; of the data, the last batch is drawn again and compared.
         every: Write the checkpoint after so many steps, too.
         until: Stop after this step of the recipe's, from 1, whose rates stay what they are.
         shard: Keep only a part of the weights on each process (FSDP), for a model that is too
@@ -211,66 +232,125 @@ def train(
         The loss of each step, those before a checkpoint included.
 
     Raises:
-        ValueError: If a batch does not divide among processes and parts, the checkpoint was made
-            by another recipe, or there are no processes among which to shard.
+        ValueError: If a batch does not divide among processes and parts, the model has nothing
+            to be trained or is in float16, or there are no processes among which to shard; and
+            before any training, if the checkpoint can't be written, is none, or was made by
+            another model, recipe, loss or text.
         FloatingPointError: If a loss is not finite.
     """
     distributed = dist.is_available() and dist.is_initialized()
     rank, world_size = rank_and_world_size()
     if shard and not distributed:
         raise ValueError("shard=True needs torch.distributed, as under torchrun")
+    _check_weights(model)
+    if every < 0:
+        raise ValueError(f"every must not be negative, got {every}")
     device = next(model.parameters()).device
+    path = None if checkpoint is None else Path(checkpoint)
+    state = None if path is None else read_checkpoint(path)
+    made = _made_by(model, recipe, loss)
+    if path is not None and state is not None:
+        check_same(path, state, model, made)
+        _check_data(path, state, draw, generator)
     replica: Any = distribute(model, shard=shard) if distributed else model
     optimizers = make_optimizers(model, recipe)
-    path = None if checkpoint is None else Path(checkpoint)
-    losses: list[float] = []
-    if path is not None and path.exists():
-        losses = load(path, model, optimizers, asdict(recipe), generator)
-    model.train()
+    losses = [] if state is None else restore(state, model, optimizers, generator)
+    del state  # as much memory as weights and optimizers
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     bar = _progress_bar(recipe.steps, len(losses)) if rank == 0 else None
     last = recipe.steps if until is None else min(until, recipe.steps)
-    for step in range(len(losses), last):
-        for group in groups:
-            group["lr"] = group["max_lr"] * recipe.rate(step)
-        parts = _parts(draw(generator), world_size, recipe.accumulate)[rank::world_size]
-        total: Any = 0.0
-        for part in parts:
-            # The last part of a step exchanges the gradients of all.
-            unsynced = distributed and not shard and part is not parts[-1]
-            with replica.no_sync() if unsynced else nullcontext():
-                with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                    part_loss = loss(replica, _to(part, device)) / len(parts)
-                part_loss.backward()
-            total = total + part_loss.detach()
-        if distributed:
-            dist.all_reduce(total)
-        losses.append(total.item() / world_size)
-        if not math.isfinite(losses[-1]):
-            raise FloatingPointError(
-                f"the loss of step {step + 1} is {losses[-1]}: try a lower rate"
-            )
-        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
-        done = step + 1
-        if path is not None and (done == last or (every and done % every == 0)):
-            save(path, model, optimizers, asdict(recipe), generator, losses)
-        if on_step is not None:
-            on_step(done, losses[-1])
-        if bar is not None:
-            bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
-            bar.update()
+    with _mode(model, training=True):
+        for step in range(len(losses), last):
+            for group in groups:
+                group["lr"] = group["max_lr"] * recipe.rate(step)
+            before = generator.get_state()
+            batch = draw(generator)
+            parts = _parts(batch, world_size, recipe.accumulate)[rank::world_size]
+            total: Any = 0.0
+            for part in parts:
+                # The last part of a step exchanges the gradients of all.
+                unsynced = distributed and not shard and part is not parts[-1]
+                with replica.no_sync() if unsynced else nullcontext():
+                    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                        part_loss = loss(replica, _to(part, device)) / len(parts)
+                    part_loss.backward()
+                total = total + part_loss.detach()
+            if distributed:
+                dist.all_reduce(total)
+            losses.append(total.item() / world_size)
+            if not math.isfinite(losses[-1]):
+                raise FloatingPointError(
+                    f"the loss of step {step + 1} is {losses[-1]}: try a lower rate"
+                )
+            nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+            done = step + 1
+            if path is not None and (done == last or (every and done % every == 0)):
+                read = (before, digest(_tensors(batch)))
+                save(path, model, optimizers, made, generator, losses, read)
+            if on_step is not None:
+                on_step(done, losses[-1])
+            if bar is not None:
+                bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
+                bar.update()
     if bar is not None:
         bar.close()
     return losses
 
 
+def _check_weights(model: nn.Module) -> None:
+    """Refuse a model that cannot learn."""
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not trained:
+        raise ValueError("model has no weights to be trained: all are frozen, or there are none")
+    for name, parameter in trained.items():
+        if parameter.dtype == torch.float16:
+            raise ValueError(
+                f"model has {name} in float16, in which AdamW's squares of gradients vanish: "
+                "train in float32 (a GPU computes in bfloat16 by itself)"
+            )
+
+
+def _made_by(model: nn.Module, recipe: Recipe, loss: Callable[..., Tensor]) -> dict[str, Any]:
+    """All that decides the losses and is no tensor."""
+    frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
+    name = getattr(loss, "__qualname__", type(loss).__name__)
+    return {**asdict(recipe), "loss": name, "frozen": frozen, **described(model)}
+
+
+def _check_data(
+    path: Path,
+    state: dict[str, Any],
+    draw: Callable[[torch.Generator], Batch],
+    generator: torch.Generator,
+) -> None:
+    """Refuse to go on with other data than a checkpoint was made by."""
+    before, expected = state["batch"]
+    again = torch.Generator(generator.device)
+    again.set_state(before)
+    if digest(_tensors(draw(again))) != expected:
+        raise ValueError(
+            f"{path} was made by other data: step {len(state['losses'])} read another batch than "
+            "draw gives for it; texts, tokenizer and the sizes of a batch must be the same, and "
+            "all randomness must come from the generator"
+        )
+
+
+def _tensors(batch: Batch) -> tuple[Tensor, ...]:
+    return (batch,) if isinstance(batch, Tensor) else batch
+
+
 def _parts(batch: Batch, world_size: int, accumulate: int) -> list[Batch]:
     """Cut a batch by rows, for each process and each of its turns."""
-    tensors = (batch,) if isinstance(batch, Tensor) else batch
+    tensors = _tensors(batch)
     rows, count = len(tensors[0]), world_size * accumulate
+    if not rows or {len(tensor) for tensor in tensors} != {rows}:
+        raise ValueError(
+            "a batch must have rows, and all of its tensors as many, "
+            f"got {[len(tensor) for tensor in tensors]}"
+        )
     if rows % count:
         raise ValueError(
             f"a batch must divide among {world_size} processes and {accumulate} parts, "
@@ -313,13 +393,20 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         >>> model.training
         True
     """
+    with _mode(model, training=False):
+        yield
+
+
+@contextmanager
+def _mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+    """Put a model into training or evaluation mode for a while."""
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    model.train(training)
     try:
         yield
     finally:
-        for module, training in modes:
-            module.training = training
+        for module, before in modes:
+            module.training = before
 
 
 @torch.no_grad()
@@ -354,7 +441,8 @@ def bits_per_byte(
         >>> round(bits_per_byte(fresh, torch.arange(21), num_bytes=20, max_len=8), 1)
         8.0
     """
-    stride = max(1, max_len // 2) if stride is None else stride
+    num_bytes, max_len = whole("num_bytes", num_bytes), whole("max_len", max_len)
+    stride = max(1, max_len // 2) if stride is None else whole("stride", stride)
     if len(token_ids) < 2 or num_bytes < 1:
         raise ValueError(
             "token_ids must hold at least two tokens, of at least one byte, "
@@ -365,7 +453,7 @@ def bits_per_byte(
 
     def nats(windows: Tensor, new: int) -> float:
         logits = model(windows[:, :-1])[:, -new:]
-        expected = windows[:, -new:].flatten()
+        expected = windows[:, -new:].flatten().long()
         return F.cross_entropy(logits.flatten(0, 1).double(), expected, reduction="sum").item()
 
     token_ids = token_ids.to(next(model.parameters()).device)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from llmbook.attention import MultiHeadAttention, Past, causal_mask
+from llmbook.attention import MultiHeadAttention, Past
 from llmbook.layers import FeedForward, LayerNorm, check_sequence
 
 Mask = Bool[Tensor, "#batch #seq #key"] | Bool[Tensor, "#seq #key"]
@@ -78,16 +78,19 @@ class TransformerBlock(nn.Module):
         x: Float[Tensor, "batch seq d_model"],
         mask: Mask | None = None,
         past: Past | None = None,
+        *,
+        causal: bool = False,
     ) -> Float[Tensor, "batch seq d_model"]:
         """Let the positions look at each other, then transform each by itself.
 
         Args:
             x: One vector per position, batch first.
             mask: `True` where a query (row) may attend to a key (column); broadcasts to
-                (batch, query, key). A causal mask is (seq, seq), a padding mask (batch, 1, seq).
-                A query that may attend to nothing takes up a zero instead of an average.
+                (batch, query, key). A padding mask is (batch, 1, seq). A query that may attend to
+                nothing takes up a zero instead of an average.
             past: Takes the new keys and values and gives all of them, earlier ones included, as
                 `llmbook.generation.KVCache.append` does. The mask then has a column for each.
+            causal: Let each position look at itself and at those before it, as in a decoder.
 
         Returns:
             One vector per position, in the shape of `x`.
@@ -97,10 +100,10 @@ class TransformerBlock(nn.Module):
         """
         check_sequence("x", x, self.d_model)
         if self.norm_first:  # as in GPT-2
-            h = x + self.dropout(self.attention(self.norm1(x), mask=mask, past=past))
+            h = x + self.dropout(self.attention(self.norm1(x), mask=mask, past=past, causal=causal))
             y: Tensor = h + self.dropout(self.feed_forward(self.norm2(h)))
         else:  # as in 2017
-            h = self.norm1(x + self.dropout(self.attention(x, mask=mask, past=past)))
+            h = self.norm1(x + self.dropout(self.attention(x, mask=mask, past=past, causal=causal)))
             y = self.norm2(h + self.dropout(self.feed_forward(h)))
         return y
 
@@ -145,7 +148,7 @@ class DecoderBlock(nn.Module):
     $$g = \mathrm{LN}(x + \mathrm{MultiHead}(x)), \quad
       h = \mathrm{LN}(g + \mathrm{MultiHead}(g, c)), \quad y = \mathrm{LN}(h + \mathrm{FFN}(h))$$
 
-    A decoder without an encoder, as in GPT, is a `TransformerBlock` with a causal mask.
+    A decoder without an encoder, as in GPT, is a `TransformerBlock` that is causal.
 
     Args:
         d_model: Width of the residual stream.
@@ -188,15 +191,17 @@ class DecoderBlock(nn.Module):
         context: Float[Tensor, "batch context d_model"],
         mask: Mask | None = None,
         context_mask: CrossMask | None = None,
+        *,
+        causal: bool = False,
     ) -> Float[Tensor, "batch seq d_model"]:
         """Look at each other, look at the context, then transform each position by itself.
 
         Args:
             x: One vector per position that has been written.
             context: One vector per position that has been read.
-            mask: `True` where a position of `x` (row) may attend to one of `x` (column); it is
-                not causal by itself.
+            mask: `True` where a position of `x` (row) may attend to one of `x` (column).
             context_mask: The same, for positions of `context` as columns.
+            causal: Let each position of `x` look at itself and at those before it.
 
         Returns:
             One vector per position, in the shape of `x`.
@@ -206,11 +211,11 @@ class DecoderBlock(nn.Module):
         """
         check_sequence("x", x, self.d_model)
         if self.norm_first:
-            g = x + self.dropout(self.attention(self.norm1(x), mask=mask))
+            g = x + self.dropout(self.attention(self.norm1(x), mask=mask, causal=causal))
             h = g + self.dropout(self.cross_attention(self.norm2(g), context, context_mask))
             y: Tensor = h + self.dropout(self.feed_forward(self.norm3(h)))
         else:  # as in 2017
-            g = self.norm1(x + self.dropout(self.attention(x, mask=mask)))
+            g = self.norm1(x + self.dropout(self.attention(x, mask=mask, causal=causal)))
             h = self.norm2(g + self.dropout(self.cross_attention(g, context, context_mask)))
             y = self.norm3(h + self.dropout(self.feed_forward(h)))
         return y
@@ -310,11 +315,9 @@ class Decoder(nn.Module):
         mask: Mask | None = None,
         context_mask: CrossMask | None = None,
     ) -> Float[Tensor, "batch seq d_model"]:
-        """Run `x` through all blocks; the arguments are a block's. The causal mask is always on."""
-        causal = causal_mask(x.shape[1], x.device)
-        mask = causal if mask is None else mask & causal
+        """Run `x` through all blocks, always causal; the arguments are a block's."""
         for block in self.blocks:
-            x = block(x, context, mask, context_mask)
+            x = block(x, context, mask, context_mask, causal=True)
         return x if self.norm is None else self.norm(x)
 
     @classmethod

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -63,15 +64,37 @@ def build_model(
     return model
 
 
-def long_side_first(weight: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Copy a matrix so that its longer side lies in one piece in memory; it means the same.
-
-    Generation multiplies each matrix by one vector at a time, and waits for memory. PyTorch's
-    CPU kernels for that read long runs up to twice as fast as short ones.
-    """
-    if weight.ndim == 2 and weight.shape[0] > weight.shape[1]:
-        return weight.detach().T.clone(memory_format=torch.contiguous_format).T
+def copied(weight: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Copy a weight row by row, as all that saves, flattens or sends it expects it in memory."""
     return weight.detach().clone(memory_format=torch.contiguous_format)
+
+
+def unembedded(
+    hidden: Float[Tensor, "batch seq d_model"], weight: Float[Tensor, "vocab d_model"]
+) -> Float[Tensor, "batch seq vocab"]:
+    """Compare hidden states with the vector of each token: the output layer, without a bias.
+
+    Generation does it for one position at a time, and waits for memory. PyTorch's CPU kernel for
+    one vector reads a matrix in pieces twice as fast as in one.
+
+    Examples:
+        >>> hidden, weight = torch.randn(1, 1, 8), torch.randn(48, 8)
+        >>> torch.allclose(unembedded(hidden, weight), hidden @ weight.T, atol=1e-5)
+        True
+    """
+    generating = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    here = weight.device.type == "cpu" and weight.is_contiguous()
+    if not (generating and here and hidden.shape[:-1].numel() == 1):
+        return F.linear(hidden, weight)
+    column, rest = hidden.reshape(1, -1).T, len(weight) % _PIECES  # a row would be slow
+    pieces = weight[: len(weight) - rest].view(_PIECES, -1, weight.shape[1])
+    scores = torch.bmm(pieces, column.expand(_PIECES, -1, -1)).flatten()
+    if rest:
+        scores = torch.cat((scores, weight[-rest:] @ column[:, 0]))
+    return scores.view(*hidden.shape[:-1], -1)
+
+
+_PIECES = 16
 
 
 def renamed(name: str, blocks: str, parts: dict[str, str]) -> str:

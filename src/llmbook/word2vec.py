@@ -3,13 +3,15 @@
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from llmbook.sizes import make_whole, whole
 
 CHUNK = 256  # pairs that share their negatives
 CHUNKS = 16  # that are worked on at once
@@ -32,7 +34,7 @@ def one_hot(indices: Sequence[int], vocab_size: int) -> Float[np.ndarray, "words
         array([[1., 0.],
                [0., 1.]])
     """
-    rows = np.asarray(indices, dtype=np.int64)
+    rows, vocab_size = np.asarray(indices, dtype=np.int64), whole("vocab_size", vocab_size)
     if rows.size and not 0 <= rows.min() <= rows.max() < vocab_size:
         raise ValueError(f"indices must be from 0 to vocab_size - 1 = {vocab_size - 1}")
     return np.asarray(rows[:, None] == np.arange(vocab_size), dtype=np.float64)
@@ -53,18 +55,35 @@ def sentences(text: str) -> Iterator[list[str]]:
 def vocabulary(corpus: Iterable[Sequence[str]], min_count: int = 5) -> dict[str, int]:
     """Count the words; keep those that occur at least `min_count` times, the most frequent first.
 
+    Args:
+        corpus: Sentences of words, such as of `sentences`. What can be read only once, such as a
+            generator, is used up here and has nothing left for `train`: put it into a list.
+        min_count: Occurrences of a word that is kept.
+
     Raises:
+        TypeError: If a sentence is a str, whose words would be letters.
         ValueError: If no word is left.
 
     Examples:
         >>> vocabulary([["a", "b", "a"], ["a", "c", "c"]], min_count=2)
         {'a': 3, 'c': 2}
     """
-    counts = Counter(word for sentence in corpus for word in sentence)
+    counts = Counter(word for sentence in _checked(corpus) for word in sentence)
     kept = {word: n for word, n in counts.most_common() if n >= min_count}
     if not kept:
         raise ValueError(f"no word occurs min_count={min_count} times, of {len(counts)} words")
     return kept
+
+
+def _checked(corpus: Iterable[Sequence[str]]) -> Iterator[Sequence[str]]:
+    """Refuse sentences that are no lists of words."""
+    for sentence in corpus:
+        if isinstance(sentence, str | bytes):
+            raise TypeError(
+                "corpus must hold sentences as lists of words, got a sentence as one "
+                f"{type(sentence).__name__}, {sentence[:40]!r}: sentences() or split() cuts it"
+            )
+        yield sentence
 
 
 def keep_probability(
@@ -90,7 +109,8 @@ def keep_probability(
     """
     if threshold <= 0:
         raise ValueError(f"threshold must be positive, got {threshold}")
-    share = np.asarray(counts) / np.sum(counts)
+    exact = np.asarray(counts, dtype=np.float64)
+    share = exact / exact.sum()
     return np.asarray(np.minimum(1, np.sqrt(threshold / share)))
 
 
@@ -212,6 +232,7 @@ class Setup:
         threshold: For `keep_probability`.
 
     Raises:
+        TypeError: If a size is no whole number.
         ValueError: If a size is not positive.
     """
 
@@ -225,6 +246,7 @@ class Setup:
     threshold: float | int = 1e-3
 
     def __post_init__(self) -> None:
+        make_whole(self)
         for name in ("d_model", "window", "negatives"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -242,6 +264,7 @@ def train(
     setup: Setup = Setup(),
     *,
     seed: int = 0,
+    **changes: Any,
 ) -> Float[np.ndarray, "vocab d_model"]:
     """Learn a vector for each word, with skip-gram or CBOW and negative sampling.
 
@@ -250,15 +273,18 @@ def train(
     the vocabulary, because the updates of a word that occurs often in a step add up too.
 
     Args:
-        corpus: Sentences of words; words that `counts` lacks are left out.
+        corpus: Sentences of words; words that `counts` lacks are left out. A generator that has
+            been read by `vocabulary` is used up.
         counts: The `vocabulary`.
         setup: How.
         seed: Of all randomness.
+        changes: Fields of the setup that shall be otherwise, such as `d_model=50`.
 
     Returns:
         Vectors in the order of `counts`.
 
     Raises:
+        TypeError: If a sentence is a str.
         ValueError: If no pair of words is left, or the vectors diverge.
 
     Examples:
@@ -271,6 +297,7 @@ def train(
         [Mikolov et al. 2013][mikolov2013distributed], sections 2.2 and 2.3; the two models:
         [Mikolov et al. 2013][mikolov2013efficient], section 3.
     """
+    setup = replace(setup, **changes)
     generator = torch.Generator().manual_seed(seed)
     token_ids, sentence_ids = _encode(corpus, counts)
     frequency = np.array(list(counts.values()))
@@ -307,7 +334,12 @@ def _encode(
 ) -> tuple[Int[Tensor, " words"], Int[Tensor, " words"]]:
     """The corpus as one row of word indices, and the number of each one's sentence."""
     index = {word: number for number, word in enumerate(counts)}
-    known = [[index[word] for word in sentence if word in index] for sentence in corpus]
+    known = [[index[word] for word in sentence if word in index] for sentence in _checked(corpus)]
+    if not any(known):
+        raise ValueError(
+            "corpus has no two words of the vocabulary beside each other, nor any, in "
+            f"{len(known)} sentences: a generator that was read before is used up, use a list"
+        )
     lengths = torch.tensor([len(sentence) for sentence in known], dtype=torch.int64)
     numbers = [number for sentence in known for number in sentence]
     token_ids = torch.tensor(numbers, dtype=torch.int64)
@@ -395,6 +427,7 @@ def nearest(
         >>> nearest(["a", "b", "c"], np.array([[1.0, 0], [1, 1], [0, 1]]), "a", count=1)
         [('b', 0.7071)]
     """
+    count = whole("count", count)
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
     if isinstance(to, str):

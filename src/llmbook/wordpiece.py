@@ -132,6 +132,8 @@ class WordPiece:
 
     def _cut(self, word: str) -> list[str]:
         """The longest piece from the left, then from where that ends, and so on."""
+        if len(word) > LONGEST:
+            return ["[UNK]"]
         pieces: list[str] = []
         start = 0
         while start < len(word):
@@ -143,7 +145,7 @@ class WordPiece:
                 return ["[UNK]"]
             pieces.append(piece)
             start = end
-        return ["[UNK]"] if len(word) > LONGEST else pieces
+        return pieces
 
 
 def _is_control(character: str) -> bool:

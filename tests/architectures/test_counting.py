@@ -277,3 +277,18 @@ def test_a_foreign_configuration_of_another_kind_is_refused() -> None:
         count_parameters(transformers.ViTConfig())
     with pytest.raises(ValueError, match="a gpt2 with add_cross_attention=True is not counted"):
         count_parameters(transformers.GPT2Config(add_cross_attention=True))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_output_layer_of_a_bert_counts_where_it_is_not_the_embedding(tied: bool) -> None:
+    """As one more matrix of the heads, in transformers' model too."""
+    sizes: Any = {"hidden_size": 33, "num_hidden_layers": 1, "num_attention_heads": 3}
+    config = transformers.BertConfig(
+        vocab_size=60, intermediate_size=40, max_position_embeddings=20, **sizes
+    )
+    config.tie_word_embeddings = tied
+    model = transformers.BertForPreTraining(config)
+    expected = sum(parameter.numel() for parameter in model.parameters())
+    assert count_parameters(config, heads=True) == expected
+    encoder = sum(parameter.numel() for parameter in model.bert.parameters())
+    assert count_parameters(config) == encoder

@@ -34,7 +34,7 @@ def test_vectors_are_those_of_the_sentence(minilm: Encoder) -> None:
     ids = torch.tensor([tokenizer.encode("The bank gives money.")[0]])
     assert tokenizer.pieces[int(ids[0, 2])] == "bank"
     with torch.no_grad():
-        np.testing.assert_allclose(own[:, 0], model.hidden_states(ids)[:, 0, 2], atol=1e-6)
+        np.testing.assert_allclose(own[:, 0], model.levels(ids)[:, 0, 2], atol=1e-6)
         others = model.embedding(ids[0, [1, 3, 4, 5]]).mean(0)
         np.testing.assert_allclose(around[0], others, atol=1e-6)
     with pytest.raises(ValueError, match="must hold 'bank' once"):

@@ -6,6 +6,8 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol, get_args, runtime_checkable
 
+from llmbook.sizes import make_whole
+
 Kind = Literal["bert", "gpt-1", "gpt-2", "t5", "t5-v1.1", "palm", "llama"]
 
 HF_KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
@@ -85,6 +87,7 @@ class Config:
     num_buckets: int = 32
 
     def __post_init__(self) -> None:
+        make_whole(self)
         if self.kind not in get_args(Kind):
             raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {self.kind!r}")
         for field in fields(self):

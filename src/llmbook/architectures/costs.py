@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from llmbook.architectures.configs import Config, HFConfig, find_config
 from llmbook.architectures.counting import count_parameters
+from llmbook.sizes import whole
 
 if TYPE_CHECKING:  # whose records come with all models of the story
     import llmbook.architectures.history
@@ -43,6 +44,7 @@ def block_parameters(d_model: int, d_ff: int) -> int:
     Source:
         [Vaswani et al. 2017][vaswani2017attention], section 3.
     """
+    d_model, d_ff = whole("d_model", d_model), whole("d_ff", d_ff)
     if min(d_model, d_ff) <= 0:
         raise ValueError(f"d_model and d_ff must be positive, got {d_model} and {d_ff}")
     attention = 4 * d_model**2 + 4 * d_model
@@ -82,6 +84,7 @@ def block_flops(d_model: int, d_ff: int, seq: int) -> dict[str, int]:
     Source:
         [Kaplan et al. 2020][kaplan2020scaling], table 1, whose terms these are.
     """
+    d_model, d_ff, seq = whole("d_model", d_model), whole("d_ff", d_ff), whole("seq", seq)
     if min(d_model, d_ff, seq) <= 0:
         raise ValueError(f"d_model, d_ff and seq must be positive, got {d_model}, {d_ff} and {seq}")
     return {
@@ -253,6 +256,7 @@ def kv_cache_bytes(
     c = find_config(model)
     if c.structure == "encoder":
         raise ValueError(f"a {c.kind} writes no text and keeps no keys and values")
+    seq, batch = whole("seq", seq), whole("batch", batch)
     if min(seq, batch) < 1:
         raise ValueError(f"seq and batch must be at least 1, got {seq} and {batch}")
     layers = c.decoder_layers or c.num_layers

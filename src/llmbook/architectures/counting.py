@@ -79,6 +79,7 @@ def parameter_parts(
         other = d * d + d
         if heads:
             other += (d * d + 3 * d + vocab) + (2 * d + 2)
+            other += 0 if c.tied else vocab * d + vocab  # the output layer, with a bias of its own
     return {
         "embeddings": embeddings,
         "attention": (stacked + 2 * crossed) * attention,

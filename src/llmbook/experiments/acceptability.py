@@ -235,7 +235,7 @@ class Judge(nn.Module):
 
     def forward(self, ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch 2"]:
         """Judge sentences as `packed` lays them out."""
-        hidden = self.bert.hidden_states(ids, None, ids != PAD)[-1]
+        hidden = self.bert.hidden_states(ids, None, ids != PAD)
         logits: Tensor = self.head(self.bert.pool(hidden))
         return logits
 

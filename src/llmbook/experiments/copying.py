@@ -124,7 +124,7 @@ class CopyAttentionLSTM(nn.Module):
 
 
 class CopyTransformer(nn.Module):
-    """Two pre-norm blocks under a causal mask, with learned positions.
+    """Two pre-norm causal blocks, with learned positions.
 
     Args:
         length: Symbols in a string, by which the number of positions is fixed.
@@ -146,13 +146,12 @@ class CopyTransformer(nn.Module):
         )
         self.norm = nn.LayerNorm(d_model)
         self.head = nn.Linear(d_model, SYMBOLS)
-        self.register_buffer("mask", torch.ones(seq, seq, dtype=torch.bool).tril())
 
     def forward(self, token_ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq symbols"]:
         """Let each position look at itself and at those before it; logits as of `CopyLSTM`."""
         x: Tensor = self.embedding(token_ids) + self.positions.weight
         for block in self.blocks:
-            x = block(x, self.mask)
+            x = block(x, causal=True)
         logits: Tensor = self.head(self.norm(x))
         return logits
 
@@ -252,4 +251,4 @@ def copy_logits(
 def copy_loss(model: nn.Module, text: Int[Tensor, "batch seq"]) -> Float[Tensor, ""]:
     """Mean cross-entropy of the copy's symbols, in nats."""
     logits = copy_logits(model, text)
-    return F.cross_entropy(logits.flatten(0, 1), text[:, -logits.shape[1] :].flatten())
+    return F.cross_entropy(logits.flatten(0, 1), text[:, -logits.shape[1] :].flatten().long())

@@ -75,7 +75,7 @@ def sums(batch: int, generator: torch.Generator) -> Int[Tensor, "batch seq"]:
 def answer_loss(model: nn.Module, token_ids: Int[Tensor, "batch seq"]) -> Float[Tensor, ""]:
     """Mean cross-entropy of the digits of the sum; the numbers cannot be known."""
     logits = model(token_ids[:, :-1])[:, -ANSWER:]
-    return F.cross_entropy(logits.flatten(0, 1), token_ids[:, -ANSWER:].flatten())
+    return F.cross_entropy(logits.flatten(0, 1), token_ids[:, -ANSWER:].flatten().long())
 
 
 @torch.no_grad()
@@ -98,7 +98,7 @@ def measure(model: nn.Module, token_ids: Int[Tensor, "batch seq"]) -> dict[str, 
     """
     with evaluating(model):
         logits = model(token_ids[:, :-1])[:, -ANSWER:]
-    expected = token_ids[:, -ANSWER:]
+    expected = token_ids[:, -ANSWER:].long()
     right = logits.argmax(-1) == expected
     loss = F.cross_entropy(logits.flatten(0, 1), expected.flatten()).item()
     return {  # greedy writing goes wrong at the same digit at which a prediction does first

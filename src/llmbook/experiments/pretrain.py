@@ -6,8 +6,6 @@
 import argparse
 import math
 import os
-import pickle
-import tempfile
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +17,7 @@ import torch.distributed as dist
 
 from llmbook.experiments.ladder import Part, read
 from llmbook.gpt import GPT, GPTConfig
-from llmbook.processes import rank_and_world_size
+from llmbook.processes import rank_and_world_size, read_checkpoint
 from llmbook.training import Recipe, bits_per_byte, next_token_batch, train
 
 
@@ -128,26 +126,11 @@ def _device(name: str) -> torch.device:
 
 def _file(name: str) -> Path:
     """A file that can be written, and that is a checkpoint if it is there."""
-    path = Path(name)
-    if path.is_dir():
-        raise ArgumentTypeError(f"must be a file, got the folder {name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-        if path.exists():
-            _stored_shapes(path)
-    except OSError as error:
-        raise ArgumentTypeError(f"cannot be written: {_one_line(error)}") from None
-    except (EOFError, KeyError, RuntimeError, TypeError, ValueError, pickle.PickleError) as error:
-        raise ArgumentTypeError(f"{name} is there and is no checkpoint") from error
-    return path
-
-
-def _stored_shapes(checkpoint: Path) -> dict[str, torch.Size]:
-    """Of the weights in a checkpoint."""
-    state = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)
-    return {name: weight.shape for name, weight in state["weights"].items()}
+        read_checkpoint(Path(name))
+    except ValueError as error:
+        raise ArgumentTypeError(_one_line(error).removeprefix("checkpoint ")) from error
+    return Path(name)
 
 
 @contextmanager
@@ -200,7 +183,7 @@ def _run(args: Namespace, device: torch.device) -> None:
 
 
 def _new_model(args: Namespace, device: torch.device) -> GPT:
-    """A GPT of the sizes that the command line says, as the checkpoint has them if there is one."""
+    """A GPT of the sizes that the command line says."""
     config = GPTConfig(
         vocab_size=args.vocab_size,
         d_model=args.d_model,
@@ -212,10 +195,6 @@ def _new_model(args: Namespace, device: torch.device) -> GPT:
     torch.manual_seed(args.seed)
     model = GPT(config).to(device)
     torch.manual_seed(args.seed + rank_and_world_size()[0])  # each process drops others
-    if args.checkpoint is not None and args.checkpoint.exists():
-        shapes = {name: weight.shape for name, weight in model.state_dict().items()}
-        if _stored_shapes(args.checkpoint) != shapes:
-            raise ValueError(f"{args.checkpoint} holds a model of other sizes")
     return model
 
 

@@ -55,7 +55,7 @@ def word_vectors(
             raise ValueError(f"{text!r} must hold {word!r} once, got the pieces {pieces}")
         place = 1 + pieces.index(word)  # after [CLS]
         ids = torch.tensor([tokenizer.encode(text)[0]], device=model.embedding.weight.device)
-        own.append(model.hidden_states(ids)[:, 0, place].cpu().numpy())
+        own.append(model.levels(ids)[:, 0, place].cpu().numpy())
         others = torch.cat((ids[0, 1:place], ids[0, place + 1 : -1]))
         around.append(model.embedding(others).mean(dim=0).cpu().numpy())
     return np.stack(own, axis=1), np.stack(around)

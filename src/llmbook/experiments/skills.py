@@ -55,7 +55,7 @@ def examine(model: nn.Module, ids: Stories) -> dict[str, float]:
     """A model's skills as `stories.score` has them, and its "loss" in nats a token."""
     with evaluating(model):
         logits = torch.cat([model(part[:, :-1]) for part in ids.split(250)])
-    loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()).item()
+    loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten().long()).item()
     return {"loss": loss, **score(logits, ids)}
 
 

@@ -181,7 +181,7 @@ def label_loss(model: Any, batch: tuple[Tensor, Tensor]) -> Float[Tensor, ""]:
     """Mean cross-entropy, in nats, of each token of the outputs, padding left out."""
     source, target = batch
     logits = model(source, model.shift_right(target), source != PAD)
-    return F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=PAD)
+    return F.cross_entropy(logits.flatten(0, 1), target.flatten().long(), ignore_index=PAD)
 
 
 def train_t5(seed: int, setup: Setup = Setup()) -> dict[str, Any]:
