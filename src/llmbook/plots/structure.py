@@ -98,7 +98,7 @@ def structure(
         for box in boxes:
             _box(axes, box, lit is not None and box.part == lit)
         for x, y, text in notes:
-            axes.text(x, y, text, ha="left", va="center", size=11, color=LIGHT["ink-2"])
+            axes.text(x, y, text, ha="left", va="center", size=12, color=LIGHT["ink-2"])
     return figure
 
 
