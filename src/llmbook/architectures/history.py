@@ -107,7 +107,7 @@ def _open_weights(
     organisation: str,
     when: tuple[int, int],
     source: str,
-    billions: tuple[float, float],
+    billions: tuple[float | int, float | int],
     max_len: int,
     experts: tuple[int, int] | tuple[None, None] = (None, None),
 ) -> Architecture:

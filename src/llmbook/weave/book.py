@@ -21,7 +21,7 @@ from llmbook.weave.notebook import empty_notebook, linked
 from llmbook.weave.reading import reading_minutes, reading_order
 from llmbook.weave.render import Book, failure, weave
 from llmbook.weave.sources import content_of, hash_of
-from llmbook.weave.store import load, save, write_atomically
+from llmbook.weave.store import check_store, load, save, write_atomically
 
 WATTS_A_CORE = 15  # of a server processor at work, what the page's own cost is estimated with
 NOTEBOOKS, PENDING = "notebooks", "pending"  # where they are kept, and those of what still runs
@@ -79,8 +79,10 @@ def weave_book(
 
     Raises:
         OSError: If the cache or the chapters cannot be written or read for want of room or right.
-        ValueError: If the package, or what the book registers, cannot be imported.
+        ValueError: If the package, or what the book registers, cannot be imported, or the cache is
+            no folder of its own.
     """
+    check_store(cache, docs)
     configured, errors = site or Site(), []
     if site is None:
         file = docs.parent / "mkdocs.yml"

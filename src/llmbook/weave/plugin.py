@@ -31,7 +31,7 @@ from llmbook.weave.engine import Engine
 from llmbook.weave.notebook import PAGE
 from llmbook.weave.pages import SNIPPET, Pages
 from llmbook.weave.serving import Background, with_reload
-from llmbook.weave.store import NO_ROOM, turn
+from llmbook.weave.store import NO_ROOM, check_store, turn
 from llmbook.weave.style import STYLE_SHEET, style_sheet
 
 NEEDED = ("attr_list", "md_in_html")  # of Markdown's extensions, by what weave writes
@@ -92,6 +92,7 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
             address = read_site(Path(config.config_file_path)).address
         self.site = Site.of(address, config.nav, self.config)
         try:
+            check_store(self.cache, Path(config.docs_dir))
             registered(self.site.blocks)
             if self.config.style and STYLE_SHEET not in config.extra_css:
                 self.style = style_sheet(self.site.palette)
