@@ -1,6 +1,5 @@
 """Learning from preferences between two answers, without a model of reward: DPO."""
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -71,6 +70,7 @@ def dpo_loss(
         ValueError: If `beta` is not positive.
 
     Examples:
+        >>> import torch
         >>> same = torch.tensor([-3.0])
         >>> dpo_loss(same, same, same, same)
         tensor(0.6931)

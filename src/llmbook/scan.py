@@ -1,4 +1,4 @@
-"""A linear recurrence, computed for all places at once: what lets such a network train in parallel."""
+"""A linear recurrence for all places at once: what lets such a network train in parallel."""
 
 import torch
 from jaxtyping import Float

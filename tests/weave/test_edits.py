@@ -80,7 +80,8 @@ EDITS: dict[str, tuple[str, str, str, Iterable[str]]] = {
     "a plane": ("src/llmbook/plots/points.py", "ax.margins(0.16)", "ax.margins(0.2)", [".plots.points"]),
     "a figure's style": (
         "src/llmbook/plots/style.py", '"font.size": 12.5', '"font.size": 12',
-        [".plots.arcs", ".plots.attention", ".plots.charts", ".plots.points", ".plots.style"],
+        [".plots.arcs", ".plots.attention", ".plots.charts", ".plots.points", ".plots.structure",
+         ".plots.style"],
     ),
     "a record": (
         "src/llmbook/data/results/addition.json", '"step": 50', '"step": 51',

@@ -1,4 +1,4 @@
-"""What becomes of an adder that writes several answers: a vote over them, and preferences among them.
+"""What becomes of an adder that writes several answers: a vote, and preferences among them.
 
 The sums and the adder are those of `emergence`. An adder that has read few sums is often wrong, and
 its answers differ when they are drawn.
@@ -37,12 +37,12 @@ class Setup:
     """
 
     d_model: int = 32
-    steps: int = 300
+    steps: int = 500
     batch: int = 128
     pairs: int = 128
     updates: int = 60
-    lr: float = 1e-3
-    beta: float = 0.1
+    lr: float | int = 1e-3
+    beta: float | int = 0.1
     tested: int = 500
 
 
@@ -91,9 +91,7 @@ def vote(answers: Int[Tensor, "samples batch answer"]) -> Int[Tensor, "batch ans
     return torch.tensor(winners)
 
 
-def share_right(
-    answers: Int[Tensor, "batch answer"], token_ids: Int[Tensor, "batch seq"]
-) -> float:
+def share_right(answers: Int[Tensor, "batch answer"], token_ids: Int[Tensor, "batch seq"]) -> float:
     """The share of additions whose sum has every digit right."""
     return (answers == token_ids[:, -ANSWER:]).all(-1).double().mean().item()
 
@@ -109,7 +107,7 @@ def voting(seed: int, samples: int = 27, setup: Setup = Setup()) -> dict[str, An
     Returns:
         "greedy": the share of right sums if the likeliest digits are written; "votes": for 1, 3,
         9, … answers the share of right winners; "any": the same for those where one answer is
-        right; "likeliest_wrong": the share of questions whose most frequent answer of all is wrong.
+        right.
     """
     model = young_adder(seed, setup)
     asked = sums(setup.tested, torch.Generator().manual_seed(20_000 + seed))
@@ -119,8 +117,8 @@ def voting(seed: int, samples: int = 27, setup: Setup = Setup()) -> dict[str, An
     right = (drawn == asked[:, -ANSWER:]).all(-1)
     return {
         "greedy": share_right(draw_answers(model, asked), asked),
-        "votes": {count: share_right(vote(drawn[:count]), asked) for count in counts},
-        "any": {count: right[:count].any(0).double().mean().item() for count in counts},
+        "votes": {str(n): share_right(vote(drawn[:n]), asked) for n in counts},
+        "any": {str(n): right[:n].any(0).double().mean().item() for n in counts},
     }
 
 
@@ -150,7 +148,7 @@ def preference_step(seed: int, *, shuffled: bool = False, setup: Setup = Setup()
             base = [sequence_log_probs(reference, ids, answer) for ids in (chosen, rejected)]
         ours = [sequence_log_probs(policy, ids, answer) for ids in (chosen, rejected)]
         optimizer.zero_grad()
-        dpo_loss(*ours, *base, beta=setup.beta).backward()
+        dpo_loss(ours[0], ours[1], base[0], base[1], setup.beta).backward()
         optimizer.step()
     unseen = torch.Generator().manual_seed(30_000 + seed)
     asked = sums(setup.tested, unseen)
@@ -212,3 +210,12 @@ def divergence(
     ]
     found = F.kl_div(logits[1], logits[0], reduction="none", log_target=True)
     return found.sum((-2, -1)).mean().item()
+
+
+def run(seed: int) -> dict[str, Any]:
+    """All of it with one seed, as it is recorded: "voting", "preferences" and the control."""
+    return {
+        "voting": voting(seed),
+        "preferences": preference_step(seed),
+        "shuffled": preference_step(seed, shuffled=True),
+    }

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import posixpath
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +18,7 @@ from llmbook.weave.configuration import Site, read_site
 from llmbook.weave.engine import Basis, Engine, Result
 from llmbook.weave.lab_pages import read_lab
 from llmbook.weave.listing import module_of
-from llmbook.weave.notebook import empty_notebook, linked
+from llmbook.weave.notebook import PAGE, empty_notebook, linked
 from llmbook.weave.reading import reading_minutes, reading_order
 from llmbook.weave.render import Book, failure, weave
 from llmbook.weave.sources import content_of, hash_of
@@ -219,6 +220,7 @@ class _Weaver:
         except WeaveError as error:
             self._failed(uri, error)
             return
+        body = _with_pages(body, uri)
         meta = _page_facts(uri, chapter, None if pending else result)
         texts = (notebook, empty_notebook(notebook)) if chapter.cells else ()
         files = self._notebooks(uri, PENDING if pending else NOTEBOOKS)
@@ -301,6 +303,16 @@ def running(chapter: Chapter) -> Result:
         data = {FIGURE: figure} if "caption" in part.options else {"text/markdown": box}
         outputs.append([{"output_type": "display_data", "data": data, "metadata": {}}])
     return Result(outputs, 0.0)
+
+
+def _with_pages(body: str, uri: str) -> str:
+    """A page whose drawings link to other pages' files, as its Markdown does."""
+    folder = posixpath.dirname(uri) or "."
+
+    def link(found: re.Match[str]) -> str:
+        return f'href="{posixpath.relpath(found[1], folder)}" data-page="{found[1]}"'
+
+    return re.sub(rf'(?:target="_blank" )?href={PAGE}([^"]+)"', link, body)
 
 
 def _page_facts(uri: str, chapter: Chapter, result: Result | WeaveError | None) -> dict[str, Any]:

@@ -28,7 +28,6 @@ from llmbook.weave.book import Woven, weave_book
 from llmbook.weave.chapter import SUFFIXES
 from llmbook.weave.configuration import Site, read_site
 from llmbook.weave.engine import Engine
-from llmbook.weave.notebook import PAGE
 from llmbook.weave.pages import SNIPPET, Pages
 from llmbook.weave.serving import Background, with_reload
 from llmbook.weave.store import NO_ROOM, check_store, turn
@@ -279,9 +278,8 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
             before, found, _ = page.file.content_string.partition(unescape(source))
             line = before.count("\n") + 1 if found else 1
             log.error(f"{page.file.abs_src_path}:{line}: {unescape(why)}")
-        html = re.sub(
-            rf'href={PAGE}([^"#]+)', lambda m: f'href="{self._address(m[1], page, files)}', html
-        )
+        linked = r'href="[^"]*" data-page="([^"]+)"'
+        html = re.sub(linked, lambda m: f'href="{self._address(m[1], page, files)}"', html)
         if "autorefs" not in config.plugins:  # there is nothing that a listing's name could lead to
             html = re.sub(r"</?autoref\b[^>]*>", "", html)
         return html
