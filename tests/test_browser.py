@@ -235,7 +235,9 @@ def test_a_chapter_loads_at_most_250_kb(browser: Any, address: str, site: Path) 
             tab, files = visitor.new_page(), set()
             tab.on("response", lambda response: files.add(response.url))  # noqa: B023 (this visit's)
             page = url(chapter.relative_to(DOCS).as_posix())
-            tab.goto(address + page, wait_until="networkidle")
+            tab.goto(address + page, wait_until="load")
+            tab.evaluate("document.fonts.ready.then(() => null)")
+            tab.wait_for_load_state("networkidle")  # alone it may come before a busy page has asked
         assert len(files) > 8
         if (total := sum(map(size, files))) > 250_000:
             heavy[page] = total

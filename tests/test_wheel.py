@@ -120,6 +120,18 @@ def test_the_documentation_starts_a_book_of_ones_own(python: str, tmp_path: Path
     assert (tmp_path / "mybook/site/assets/weave.css").is_file()
 
 
+def test_a_foreign_book_with_nothing_to_do_imports_nothing_heavy(
+    python: str, foreign: Path
+) -> None:
+    """Neither what draws nor what computes, though weave adds its style sheet."""
+    run(python, "-m", "mkdocs", "build", folder=foreign)
+    code = (
+        "import sys; from mkdocs.__main__ import cli; cli(['build', '--quiet'], standalone_mode=False);"
+        "print(*{'matplotlib', 'numpy', 'torch', 'IPython'} & set(sys.modules))"
+    )
+    assert run(python, "-c", code, folder=foreign).strip() == ""
+
+
 def test_without_its_extra_weave_says_what_to_install(tmp_path: Path) -> None:
     """Not the name of a module that a reader has never heard of."""
     (tmp_path / "docs").mkdir()

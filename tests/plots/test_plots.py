@@ -27,7 +27,8 @@ from llmbook.plots.palette import COLOURS, LIGHT
 from llmbook.plots.points import Names, _overlap, plane, timeline
 from llmbook.plots.style import BookFigure, M, S
 from llmbook.weave import figures
-from llmbook.weave.figures import NARROW, colours_of
+from llmbook.weave.figures import NARROW
+from llmbook.weave.palette import colours_of
 
 
 def themed_svgs(figure: Figure) -> list[dict[str, str | int]]:

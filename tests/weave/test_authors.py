@@ -117,6 +117,36 @@ def test_a_store_is_a_folder_of_its_own(make_book: MakeBook, cache: str, why: st
         assert contents(book.root) == before, command
 
 
+def test_a_notebook_of_the_authors_keeps_its_look(make_book: MakeBook) -> None:
+    """Only labs get the markup of chapters; a page that mkdocs-jupyter makes of another is its own."""
+    from nbformat import v4
+    from nbformat import write as write_notebook
+
+    book = make_book(index="# Home\n")
+    settings = (book.root / "mkdocs.yml").read_text()
+    (book.root / "mkdocs.yml").write_text(
+        settings.replace("plugins: [", "plugins: [mkdocs-jupyter, ")
+    )
+    write_notebook(v4.new_notebook(cells=[v4.new_code_cell("6 * 7")]), book.docs / "mine.ipynb")
+    status, said = book.build(strict=False)
+    assert status == 0, said
+    assert b"jp-Notebook" in book.files()["mine/index.html"]
+
+
+@pytest.mark.parametrize(
+    "setting", ["palette: no.such", "palette: math", "blocks: no.such", "blocks: math"]
+)
+def test_what_is_registered_must_be_there(make_book: MakeBook, setting: str) -> None:
+    """The build says which name in mkdocs.yml is wrong, before anything runs."""
+    book = make_book(index=CELL)
+    (book.root / "mkdocs.yml").write_text(
+        f"site_name: a\nplugins: [{{llmbook-weave: {{{setting}}}}}]\n"
+    )
+    status, said = book.build()
+    assert (status, "executed" in said) == (1, False)
+    assert f"mkdocs.yml: {setting.replace(': ', ': ', 1)}" in said
+
+
 # --- nothing is published before its time
 
 

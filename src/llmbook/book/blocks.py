@@ -251,11 +251,13 @@ class Blocks(blocks.Blocks):
 
     def errata(self, text: str) -> str:
         """What stood in this book and was wrong, the newest first."""
-        lines = ["| page | what stood there | what is right | since |", "| --- | --- | --- | --- |"]
+        lines = []
         for row in self._errata:
             link = f"[{_title(self.docs / row['page'])}]({row['page']})"
-            stood, right = (row[name].replace("|", "&#124;") for name in ("stood", "right"))
-            lines.append(f"| {link} | {stood} | {right} | {row['since']:%d %B %Y} |")
+            when = f"{row['since'].day} {row['since']:%B %Y}"
+            lines.append(
+                f"- {link}, mended on {when}. *Stood there:* {row['stood']} *Right:* {row['right']}"
+            )
         return "\n".join(lines) + "\n"
 
     def references(self, text: str) -> str:

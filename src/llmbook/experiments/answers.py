@@ -27,7 +27,7 @@ class Setup:
 
     Attributes:
         d_model: Width of the adder.
-        steps: For which the adder learns, of as many as its schedule has.
+        steps: For which the adder learns; its rate falls to 0 over them.
         batch: Sums in a step.
         pairs: Pairs of answers in a step of preferences.
         updates: Steps of preferences.
@@ -132,9 +132,10 @@ def preference_step(seed: int, *, shuffled: bool = False, setup: Setup = Setup()
 
     Returns:
         Before and after, on sums of another seed: "right", the share of greedy sums that are;
-        "loss" of the right digits in nats; and, after, "preferred", the share of new pairs whose
-        right answer has the larger implicit reward, "margin", by how much, and "drift", the
-        divergence of the policy from the reference in nats an answer, on the reference's answers.
+        "loss" of the right digits in nats an answer; and, after, "preferred", the share of new
+        pairs whose right answer has the larger implicit reward, "margin", by how much, "chosen",
+        by how many nats the right answers of these pairs became likelier, and "drift", the
+        divergence of the policy from the reference along right sums, in nats an answer.
     """
     reference = young_adder(seed, setup)
     policy = copy.deepcopy(reference)
@@ -166,6 +167,7 @@ def preference_step(seed: int, *, shuffled: bool = False, setup: Setup = Setup()
         "loss": losses,
         "preferred": (margin > 0).double().mean().item(),
         "margin": margin.mean().item(),
+        "chosen": gains[0].mean().item(),
         "drift": drift,
     }
 
@@ -213,9 +215,15 @@ def divergence(
 
 
 def run(seed: int) -> dict[str, Any]:
-    """All of it with one seed, as it is recorded: "voting", "preferences" and the control."""
+    """All of it with one seed, as it is recorded.
+
+    Returns:
+        "voting"; "preferences", the same on a shorter "leash", a hundred times as dear, and with
+        "shuffled" preferences.
+    """
     return {
         "voting": voting(seed),
         "preferences": preference_step(seed),
+        "leash": preference_step(seed, setup=Setup(beta=100 * Setup.beta)),
         "shuffled": preference_step(seed, shuffled=True),
     }

@@ -188,7 +188,8 @@ def _show(figure: Any, palette: str) -> dict[str, Any]:
     With the first goes what the figure shows as a table, where it has one: rows of texts, the
     names of the columns first.
     """
-    from llmbook.weave.figures import colours_of, plain_svg, themed_svgs
+    from llmbook.weave.figures import plain_svg, themed_svgs
+    from llmbook.weave.palette import colours_of
 
     drawings = themed_svgs(figure, colours_of(palette))
     shown = {"drawings": drawings, "table": getattr(figure, "table", None)}

@@ -29,6 +29,7 @@ from llmbook.weave.chapter import SUFFIXES
 from llmbook.weave.configuration import Site, read_site
 from llmbook.weave.engine import Engine
 from llmbook.weave.pages import SNIPPET, Pages
+from llmbook.weave.palette import colours_of
 from llmbook.weave.serving import Background, with_reload
 from llmbook.weave.store import NO_ROOM, check_store, turn
 from llmbook.weave.style import STYLE_SHEET, style_sheet
@@ -93,13 +94,13 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
         try:
             check_store(self.cache, Path(config.docs_dir))
             registered(self.site.blocks)
-            if self.config.style and STYLE_SHEET not in config.extra_css:
-                self.style = style_sheet(self.site.palette)
-                config.extra_css.insert(0, STYLE_SHEET)
+            colours_of(self.site.palette)
         except ValueError as error:
             raise PluginError(f"llmbook-weave in mkdocs.yml: {error}") from None
         if self.site.labs and "mkdocs-jupyter" not in config.plugins:
             raise PluginError("llmbook-weave in mkdocs.yml: labs need the plugin mkdocs-jupyter")
+        if self.config.style and STYLE_SHEET not in config.extra_css:
+            config.extra_css.insert(0, STYLE_SHEET)
         for extension in NEEDED:
             if extension not in config.markdown_extensions:
                 config.markdown_extensions.append(extension)
@@ -167,7 +168,8 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
             file.src_uri: file.content_string for file in sources if _is_elsewhere(file, config)
         }
         if self.config.style and STYLE_SHEET not in files.src_uris:
-            files.append(File.generated(config, STYLE_SHEET, content=self.style))
+            sheet = style_sheet(self.site.palette)
+            files.append(File.generated(config, STYLE_SHEET, content=sheet))
         self.woven, errors = weave_book(
             Path(config.docs_dir),
             [file.src_uri for file in sources],
@@ -210,7 +212,9 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
     @event_priority(-100)  # after mkdocs-jupyter, which has a way of its own to render a page
     def on_pre_page(self, page: Page, *, config: MkDocsConfig, files: Files) -> Page:
         """Convert a page only if what it is made from has changed."""
-        if page.file.src_uri.endswith(".ipynb"):
+        uri = page.file.src_uri
+        made = uri.removesuffix(".ipynb") + ".py" in self.woven
+        if uri.endswith(".ipynb") and made:  # another notebook is the author's, and looks so
             render, site = page.render, self.site.address
 
             def render_lab(config: MkDocsConfig, files: Files) -> None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
-from llmbook.weave.chapter import fences
+from llmbook.weave.chapter import SUFFIXES, fences
 
 WORDS_A_MINUTE = 200
 SECONDS_A_CELL = 30
@@ -49,7 +49,7 @@ def address(source: str) -> str:
     """
     path, mark, anchor = source.partition("#")
     name = PurePosixPath(path)
-    if name.suffix in {".md", ".markdown", ".mdown", ".mkdn", ".mkd", ".py", ".ipynb"}:
+    if name.suffix in {*SUFFIXES, ".py", ".ipynb"}:
         folder = path[: len(path) - len(name.name)]
         path = folder if name.stem in {"index", "README"} else f"{folder}{name.stem}/"
     return path + mark + anchor

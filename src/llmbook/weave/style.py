@@ -2,6 +2,8 @@
 
 from importlib.resources import files
 
+from llmbook.weave.palette import colours_of
+
 STYLE_SHEET = "assets/weave.css"  # where the site has it
 
 
@@ -14,8 +16,6 @@ def style_sheet(palette: str = "") -> str:
     Raises:
         ValueError: If that has none.
     """
-    from llmbook.weave.figures import colours_of
-
     text = files("llmbook.weave").joinpath("assets/weave.css").read_text(encoding="utf-8")
     found = colours_of(palette)
     if found is None:
