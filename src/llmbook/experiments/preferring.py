@@ -1,7 +1,11 @@
-"""A model learns from preferences: which of two stories keeps to itself, and what that costs."""
+"""A storyteller learns from preferences: which of two stories is better, and what that costs.
+
+Two wishes are tried. *cheerful*: a story in which somebody smiles, over one in which somebody
+frowns. *consistent*: a story that keeps to itself, over one that does not.
+"""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +19,8 @@ from llmbook.gpt import GPT
 from llmbook.preferences import dpo_loss, sequence_log_probs
 from llmbook.training import Batch, Recipe, evaluating, next_token_loss, train
 
-WAYS = ("preferences", "shuffled", "chosen alone")
+WISHES = ("cheerful", "consistent")
+WAYS = ("preferences", "dear", "slow", "shuffled", "chosen alone")
 
 
 @dataclass(frozen=True)
@@ -23,22 +28,26 @@ class Setup:
     """The settings of the experiment; the defaults are those of the record.
 
     Attributes:
-        base: Steps after which a storyteller's training is stopped, so that it still errs.
-        written: Stories that it writes, to make pairs of.
+        written: Stories that a storyteller writes, to make pairs of.
+        pairs: How many of the pairs are learned from, at most.
         held_out: Pairs that nothing learns from.
         judged: Stories by which a model is judged.
         batch: Pairs in a step.
         beta: The price of moving away.
-        recipe: How it learns from pairs. A tenth of the storyteller's own rate.
+        dear: A higher one.
+        slow: The share of the rate at which it learns if that is slow.
+        recipe: How it learns from pairs. Thirty times slower than it learned to write.
     """
 
-    base: int = 200
-    written: int = 2_000
+    written: int = 5_000
+    pairs: int = 800
     held_out: int = 200
     judged: int = 1_000
     batch: int = 32
     beta: float = 0.1
-    recipe: Recipe = Recipe(steps=100, lr=3e-4, warmup=10, weight_decay=0.0)
+    dear: float = 0.5
+    slow: float = 0.3
+    recipe: Recipe = Recipe(steps=100, lr=1e-4, warmup=10, weight_decay=0.0)
 
 
 @torch.no_grad()
@@ -73,11 +82,36 @@ def share_consistent(ids: Stories) -> float:
     return sum(map(consistent, ids)) / len(ids)
 
 
-def pairs(ids: Stories) -> Int[Tensor, "pairs 2 seq"]:
-    """Put a consistent story and an inconsistent one side by side, the consistent one first."""
+def share_cheerful(ids: Stories) -> float:
+    """The share of stories in which somebody smiles."""
+    return (ids == VOCABULARY.index("smiled")).any(1).double().mean().item()
+
+
+def pairs(ids: Stories, wish: str) -> Int[Tensor, "pairs 2 seq"]:
+    """Put stories side by side, the better one first.
+
+    Args:
+        ids: Stories that a model wrote.
+        wish: One of `WISHES`, which says what is better.
+
+    Raises:
+        ValueError: If the wish is unknown.
+
+    Examples:
+        >>> from llmbook.experiments.stories import draw_stories, words
+        >>> better, worse = pairs(draw_stories(9, seed=0), "cheerful")[0]
+        >>> words(better)[-2], words(worse)[-2]
+        ('smiled', 'frowned')
+    """
+    if wish not in WISHES:
+        raise ValueError(f"wish must be one of {', '.join(WISHES)}, got {wish!r}")
     good = torch.tensor([consistent(story) for story in ids])
-    count = min(int(good.sum()), int((~good).sum()))
-    return torch.stack((ids[good][:count], ids[~good][:count]), dim=1)
+    bad = ~good
+    if wish == "cheerful":
+        smiles, frowns = ((ids == VOCABULARY.index(face)).any(1) for face in ("smiled", "frowned"))
+        good, bad = smiles & ~frowns, frowns & ~smiles
+    count = min(int(good.sum()), int(bad.sum()))
+    return torch.stack((ids[good][:count], ids[bad][:count]), dim=1)
 
 
 def answer_mask(ids: Int[Tensor, "batch seq"]) -> Bool[Tensor, "batch seq"]:
@@ -114,8 +148,9 @@ def teach(
         base: The storyteller, which stays as it is, and is the reference.
         couples: Pairs, the preferred story first.
         seed: Of the order of the pairs, and of what is shuffled.
-        way: "preferences"; "shuffled", where a coin says which of a pair is called the better
-            one; or "chosen alone", next-token training on the better ones, for as many steps.
+        way: "preferences"; the same where moving is "dear", or steps are "slow"; "shuffled",
+            where a coin says which of a pair is called the better one; or "chosen alone",
+            next-token training on the better ones, for as many steps.
         setup: All other settings.
         until: Stop after this step.
 
@@ -138,8 +173,10 @@ def teach(
         rows = torch.randint(len(couples), (setup.batch,), generator=generator)
         return couples[rows, 0] if way == "chosen alone" else (couples[rows], reference[rows])
 
-    loss: Any = next_token_loss if way == "chosen alone" else partial(pair_loss, setup.beta)
-    train(model, draw, setup.recipe, generator=generator, loss=loss, until=until)
+    beta = setup.dear if way == "dear" else setup.beta
+    loss: Any = next_token_loss if way == "chosen alone" else partial(pair_loss, beta)
+    rate = setup.recipe.lr * (setup.slow if way == "slow" else 1)
+    train(model, draw, replace(setup.recipe, lr=rate), generator=generator, loss=loss, until=until)
     return model
 
 
@@ -158,10 +195,10 @@ def judge(
 
     Returns:
         "accuracy": share of the pairs whose better story has the larger implicit reward, an equal
-        one counted half; "margin": mean difference of the two rewards; "chosen", "rejected": mean
-        log-probability gained; "consistent": share of what it writes; "names": how many names
-        begin a hundred stories; "kl": mean log-ratio to the base of what it writes, in nats a
-        story; "loss": on ordinary stories, in nats a word.
+        one counted half; "chosen", "rejected": mean log-probability gained, in nats, whose
+        difference times beta is the margin of the rewards; "consistent", "cheerful": shares of
+        what it writes; "kl": mean log-ratio to the base of what it writes, in nats a story;
+        "loss": on ordinary stories, in nats a word.
     """
     with evaluating(model), evaluating(base):
         gained = score_pairs(model, couples) - score_pairs(base, couples)
@@ -171,34 +208,30 @@ def judge(
     margin = gained[:, 0] - gained[:, 1]
     return {
         "accuracy": ((margin > 0).double() + (margin == 0).double() / 2).mean().item(),
-        "margin": setup.beta * margin.mean().item(),
         "chosen": gained[:, 0].mean().item(),
         "rejected": gained[:, 1].mean().item(),
         "consistent": share_consistent(written),
-        "different": len(set(map(tuple, written.tolist()))) / len(written),
+        "cheerful": share_cheerful(written),
         "kl": moved.mean().item(),
         "loss": examine(model, unseen())["loss"],
     }
 
 
-def prepare(
-    seed: int, setup: Setup = Setup()
-) -> tuple[GPT, Int[Tensor, "pairs 2 seq"], Int[Tensor, "held_out 2 seq"]]:
-    """A storyteller whose training was stopped early, and pairs of what it writes.
-
-    Returns:
-        The model, pairs to learn from, and pairs to judge by.
-    """
-    base, _ = learn(seed, until=setup.base)
-    couples = pairs(write(base, setup.written, seed + 100))
-    return base, couples[setup.held_out :], couples[: setup.held_out]
+def storyteller(seed: int, setup: Setup = Setup()) -> tuple[GPT, Stories]:
+    """A GPT that has read stories, and stories that it wrote."""
+    model, _ = learn(seed)
+    return model, write(model, setup.written, seed + 100)
 
 
 def compare(seed: int, setup: Setup = Setup()) -> dict[str, Any]:
-    """What is recorded: the base, and what comes of it by each of the `WAYS`."""
-    base, learned, held_out = prepare(seed, setup)
-    found = {"base": judge(base, base, held_out, seed + 200, setup)}
-    for way in WAYS:
-        model = teach(base, learned, seed, way, setup)
-        found[way] = judge(model, base, held_out, seed + 200, setup)
-    return {"pairs": len(learned), **found}
+    """What is recorded: the base, and what comes of it by each wish, with its controls."""
+    base, written = storyteller(seed, setup)
+    found: dict[str, Any] = {}
+    for wish in WISHES:
+        couples = pairs(written, wish)
+        held_out, learned = couples[: setup.held_out], couples[setup.held_out :][: setup.pairs]
+        judged = partial(judge, base=base, couples=held_out, seed=seed + 200, setup=setup)
+        found.setdefault("base", judged(base))
+        ways = {way: judged(teach(base, learned, seed, way, setup)) for way in WAYS}
+        found[wish] = {"pairs": len(learned), **ways}
+    return found
