@@ -240,3 +240,82 @@ def test_a_chapter_loads_at_most_250_kb(browser: Any, address: str, site: Path) 
         if (total := sum(map(size, files))) > 250_000:
             heavy[page] = total
     assert not heavy
+
+
+CORRECTED = "evolution/growth/"
+
+
+def test_a_correction_stands_in_the_margin_or_folds(browser: Any, address: str) -> None:
+    """Beside its paragraph, with a mark there; on a phone one line that a tap opens; without script as well."""
+    for scripts in (True, False):
+        context = browser(1280, "light").browser.new_context(java_script_enabled=scripts)
+        tab = context.new_page()
+        tab.set_viewport_size({"width": 1280, "height": 900})
+        tab.goto(address + CORRECTED)
+        marks, notes = tab.locator("a.corrected"), tab.locator("details.correction")
+        assert marks.count() == notes.count() >= 2
+        for n in range(notes.count()):
+            said = notes.nth(n).locator("p", has_text="The lesson says")
+            assert said.is_visible()
+            mark, note = marks.nth(n).bounding_box(), notes.nth(n).bounding_box()
+            assert note["x"] > mark["x"]
+            assert abs(note["y"] - mark["y"]) < 60
+            assert not notes.nth(n).locator("summary").is_visible()
+            assert marks.nth(n).get_attribute("href") == "#" + str(
+                notes.nth(n).locator(".admonition-title").get_attribute("id")
+            )
+        tab.set_viewport_size({"width": 390, "height": 900})
+        first = notes.first
+        assert first.bounding_box()["height"] < 45
+        assert not first.locator("p", has_text="The lesson says").is_visible()
+        first.locator("summary").press("Enter")
+        assert first.locator("p", has_text="The lesson says").is_visible()
+        context.close()
+
+
+def test_what_is_cited_opens_beside_the_text(browser: Any, address: str) -> None:
+    """By pointer and keyboard, and Escape shuts it; on a phone a tap opens it and a second follows the link."""
+    tab, wrong = visit(browser, address, CORRECTED, 1280, "light")
+    cited, note = tab.locator("article > p a.cite").first, tab.locator(".beside")
+    cited.scroll_into_view_if_needed()
+    cited.hover()
+    note.wait_for()
+    assert re.search(r"\b\d{4}\b", note.inner_text())
+    right = cited.evaluate("e => e.closest('p').getBoundingClientRect().right")
+    assert note.bounding_box()["x"] >= right
+    assert cited.get_attribute("aria-describedby") == note.get_attribute("id")
+    tab.keyboard.press("Escape")
+    assert note.count() == 0
+    tab.locator("article > p abbr").first.focus()
+    note.wait_for()
+    assert len(note.inner_text()) > 5
+    tab.close()
+    context = browser(390, "dark").browser.new_context(
+        viewport={"width": 390, "height": 900}, has_touch=True, is_mobile=True
+    )
+    phone = context.new_page()
+    phone.goto(address + CORRECTED)
+    phone.locator("article > p a.cite").first.tap()
+    phone.locator(".beside").wait_for()
+    assert phone.url == address + CORRECTED
+    phone.locator("article > p a.cite").first.tap()
+    phone.wait_for_url("**/references/**")
+    context.close()
+    assert not wrong
+
+
+CUT = """() => [...document.querySelectorAll("article .output")].filter(box => {
+  const label = getComputedStyle(box, "::after");
+  return label.display !== "none" && label.content !== "none" && box.clientWidth < 500;
+}).length + [...document.querySelectorAll("article .cell .highlight code")].filter(e => e.scrollWidth > e.clientWidth + 1).length"""
+
+
+@pytest.mark.parametrize("page", ["transformer/block/", "models/gpt/", CORRECTED])
+def test_on_a_phone_no_label_covers_an_output_and_no_code_is_cut(
+    browser: Any, address: str, page: str
+) -> None:
+    """The label stands above; code wraps."""
+    tab, wrong = visit(browser, address, page, 390, "dark")
+    assert tab.evaluate(CUT) == 0
+    tab.close()
+    assert not wrong

@@ -46,8 +46,9 @@ def text(element: "Tag") -> str:
 
 
 def markup(element: "Tag") -> str:
-    """All of it, but for the mark that Zensical takes out once it has heeded it."""
-    return str(element).replace(' data-search-exclude=""', "")
+    """All of it, but for the mark that Zensical takes out, and addresses that each writes its way."""
+    shown = re.sub(r' (?:href|data-page)="[^"#][^"]*"', "", str(element))
+    return shown.replace(' data-search-exclude=""', "")
 
 
 SAME: dict[str, tuple[str, Any]] = {

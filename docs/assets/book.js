@@ -38,7 +38,7 @@ new MutationObserver((_, observer) => {
 }
 
 // Instant navigation writes out each address of a new page, and would stop at those in a drawing, which have no setter.
-for (const { prototype } of [SVGUseElement, SVGImageElement]) {
+for (const { prototype } of [SVGUseElement, SVGImageElement, SVGAElement]) {
   const { get } = Object.getOwnPropertyDescriptor(prototype, "href");
   Object.defineProperty(prototype, "href", { get, set() {}, configurable: true });
 }

@@ -6,10 +6,10 @@ with a size makes it a Python integer first, which has no end.
 
 import operator
 from dataclasses import fields
-from typing import Any, SupportsFloat, SupportsIndex
+from typing import Any, SupportsFloat
 
 
-def whole(name: str, value: SupportsIndex) -> int:
+def whole(name: str, value: Any) -> int:
     """Give a size as Python's integer, whatever whole number it came as.
 
     Args:

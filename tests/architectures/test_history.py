@@ -41,8 +41,8 @@ def test_clip_is_two_encoders_and_two_projections() -> None:
 def test_switch_stores_what_its_measures_say_and_uses_a_thousandth() -> None:
     """The paper's 1,571 billion from its table of measures; a token passes through one expert."""
     switch = ARCHITECTURES["Switch-C"]
-    v, _, d, _, f = sizes("Switch-C")
-    heads, layers = 32 * 64, 15
+    v, _, d, layers, f = sizes("Switch-C")
+    heads = (switch.num_heads or 0) * (switch.d_head or 0)
     attention = 3 * layers * 4 * d * heads  # one in the encoder, two in the decoder
     shared = v * d + attention
     assert switch.parameters == shared + 2 * layers * 2048 * 2 * d * f

@@ -14,12 +14,14 @@ from llmbook.experiments.acceptability import (
     VOCABULARY,
     Judge,
     Setup,
+    clues,
     draw_pairs,
     encode,
     examine,
     fine_tune,
     judgements,
     new_model,
+    next_by_rule,
     number_of,
     packed,
     pairs_of,
@@ -156,6 +158,40 @@ def test_examining_leaves_the_mode_as_it_was(training: bool) -> None:
     hidden = "the [MASK] near the cat behind the red box is wet ."
     assert number_of(model, hidden) == number_of(model, hidden)
     assert {module.training for module in model.modules()} == {training}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "known"),
+    [
+        ("kim is a girl .", "kim has two red hats .", ("is", "has", ("name", True))),
+        ("kim is a boy .", "she finds two more .", ("is", "finds", ("pronoun", False))),
+        ("the film was dull .", "she frowned .", ("film", "face", ("mood", True))),
+        ("she smiled .", "the film was dull .", ("face", "film", ("mood", False))),
+        (
+            "he finds two more .",
+            "now he has six red hats .",
+            ("finds", "sum", ("pronoun", True), "two", "six"),
+        ),
+        (
+            "kim has two red hats .",
+            "the cat near the dog behind the red box is wet .",
+            ("has", "aside"),
+        ),
+    ],
+)
+def test_a_rule_sees_of_two_sentences_what_they_are_and_share(
+    first: str, second: str, known: tuple[object, ...]
+) -> None:
+    """Kinds always, the rest only where the words may be looked at."""
+    ids, _ = packed([[encode(first), encode(second)]])
+    assert clues(ids[0], words=True) == known
+    assert clues(ids[0], words=False) == known[:2]
+
+
+def test_of_a_neighbour_only_chance_is_unknown() -> None:
+    """By kinds alone a rule beats guessing, and with the words it does better."""
+    found = next_by_rule(Setup(stories=2_000, examined=200))
+    assert 0.8 < found["kinds"] < found["kinds and words"] < 0.9
 
 
 def test_a_run_has_the_form_of_the_record() -> None:

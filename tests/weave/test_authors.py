@@ -82,6 +82,41 @@ def test_a_notebook_of_the_authors_is_not_replaced(make_book: MakeBook, name: st
     assert f"{name} has the name of this chapter's notebook: rename one" in str(errors[0])
 
 
+@pytest.mark.parametrize(
+    ("cache", "why"),
+    [
+        (".", "holds the chapters"),
+        ("docs", "holds the chapters"),
+        ("docs/store", "would be published"),
+        ("data", "has files and is no store"),
+    ],
+)
+def test_a_store_is_a_folder_of_its_own(make_book: MakeBook, cache: str, why: str) -> None:
+    """What is old in it is deleted, and what has its names is overwritten."""
+    book = make_book(index=CELL)
+    (book.root / "data").mkdir()
+    (book.root / "data/mine.json").write_text("{}")
+    settings = (book.root / "mkdocs.yml").read_text()
+    (book.root / "mkdocs.yml").write_text(
+        settings.replace("llmbook-weave: {", f"llmbook-weave: {{cache: {cache}, ")
+    )
+    before = contents(book.root)
+    status, said = book.build()
+    assert (status, why in said) == (1, True)
+    assert contents(book.root) == before
+    for command in ("-o", "out"):
+        arguments = [
+            str(book.docs),
+            "-o",
+            str(book.root / "out"),
+            "--cache",
+            str(book.root / cache),
+        ]
+        with pytest.raises(SystemExit):
+            main([*arguments, "--package", book.package])
+        assert contents(book.root) == before, command
+
+
 # --- nothing is published before its time
 
 

@@ -28,6 +28,9 @@ def copied(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+PALETTE = "llmbook.plots.palette"
+
+
 @pytest.fixture
 def executed(copied: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], set[str]]:
     """Says which pages would be executed now."""
@@ -35,7 +38,7 @@ def executed(copied: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], set[
 
     def stale() -> set[str]:
         docs = copied / "docs"
-        now = engine.Engine(docs, CACHE)
+        now = engine.Engine(docs, CACHE, package="llmbook", palette=PALETTE)
         assert now.read() is None
         return {c.path.relative_to(docs).as_posix() for c in now.stale(read(docs))}
 
@@ -77,7 +80,8 @@ EDITS: dict[str, tuple[str, str, str, Iterable[str]]] = {
     "a plane": ("src/llmbook/plots/points.py", "ax.margins(0.16)", "ax.margins(0.2)", [".plots.points"]),
     "a figure's style": (
         "src/llmbook/plots/style.py", '"font.size": 12.5', '"font.size": 12',
-        [".plots.arcs", ".plots.attention", ".plots.charts", ".plots.points", ".plots.style"],
+        [".plots.arcs", ".plots.attention", ".plots.charts", ".plots.points", ".plots.structure",
+         ".plots.style"],
     ),
     "a record": (
         "src/llmbook/data/results/addition.json", '"step": 50', '"step": 51',

@@ -223,11 +223,12 @@ def test_data_that_cannot_be_read_is_named_once(
     tmp_path: Path, file: str, content: str, line: int
 ) -> None:
     """However many pages use it."""
-    (tmp_path / "data").mkdir()
-    (tmp_path / file).write_text(content)
+    docs = tmp_path / "docs"
+    (docs / "data").mkdir(parents=True)
+    (docs / file).write_text(content)
     for name in "ab":
-        (tmp_path / f"{name}.md").write_text("# A\n\n[x][y]\n")
+        (docs / f"{name}.md").write_text("# A\n\n[x][y]\n")
     site = Site(blocks="llmbook.book.blocks")
-    woven, errors = weave_book(tmp_path, ["a.md", "b.md"], tmp_path / "cache", site=site)
-    assert [(error.path, error.line) for error in errors] == [(tmp_path / file, line)]
+    woven, errors = weave_book(docs, ["a.md", "b.md"], tmp_path / "cache", site=site)
+    assert [(error.path, error.line) for error in errors] == [(docs / file, line)]
     assert len(woven) == 2

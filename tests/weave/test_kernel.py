@@ -17,6 +17,7 @@ from llmbook.book.blocks import Blocks
 from llmbook.weave import engine
 from llmbook.weave.book import weave_book
 from llmbook.weave.chapter import Chapter, read_chapter
+from llmbook.weave.configuration import read_site
 from llmbook.weave.kernel import FIGURE
 from llmbook.weave.processes import environment
 from tests.book import DOCS, ROOT, nav
@@ -93,7 +94,9 @@ def shown(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("chapter", chapters(), ids=lambda chapter: chapter.path.stem)
 def test_a_chapter_shows_what_it_shows_in_jupyter(site: Path, chapter: Chapter) -> None:
     """Text, values and drawings, to the byte; of volatile cells the kinds of output."""
-    kept = engine.Engine(DOCS, ROOT / ".cache/weave")
+    site_of = read_site(ROOT / "mkdocs.yml")
+    store = ROOT / ".cache/weave"
+    kept = engine.Engine(DOCS, store, package=site_of.package, palette=site_of.palette)
     assert kept.read() is None
     found = kept.find(chapter)
     assert found

@@ -5,6 +5,7 @@ The judgement is whether the verb has the right number, in sentences whose last 
 """
 
 import copy
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +18,18 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmbook.bert import Bert, BertConfig
-from llmbook.experiments.stories import ANIMALS, ASIDE, COLOURS, STATES, WORDS, draw_story
+from llmbook.experiments.stories import (
+    ANIMALS,
+    ASIDE,
+    COLOURS,
+    FILMS,
+    NAMES,
+    PEOPLE,
+    STATES,
+    THINGS,
+    WORDS,
+    draw_story,
+)
 from llmbook.objectives import mask_tokens, next_sentence_pairs
 from llmbook.training import Recipe, evaluating, train
 
@@ -184,6 +196,73 @@ def examine(model: Bert, setup: Setup = Setup()) -> dict[str, float]:
         "masked_accuracy": _share(mlm_logits[hidden].argmax(-1) == labels[hidden]),
         "next_accuracy": _share(clear.argmax(-1) == follows),
     }
+
+
+_MARKS = {"near": "aside", "film": "film", "now": "sum", "finds": "finds", "has": "has"}
+_MARKS |= dict.fromkeys(FILMS, "face")  # of each kind of sentence, a word that no other has
+_MEANS = {
+    "name": {name: name for name in NAMES},
+    "pronoun": PEOPLE | {pronoun: pronoun for pronoun in PEOPLE.values()},
+    "mood": {film: face for face, films in FILMS.items() for film in (face, *films)},
+    "thing": {thing: thing for thing in THINGS},
+}
+
+
+def _facts(words: Sequence[str]) -> dict[str, str]:
+    """What a sentence says that its neighbour may say again, by what it is about."""
+    return {
+        what: meaning[word] for what, meaning in _MEANS.items() for word in words if word in meaning
+    }
+
+
+def clues(ids: Int[Tensor, " seq"], *, words: bool) -> tuple[object, ...]:
+    """What can be told of two sentences by rule: of which kinds they are, and what they share.
+
+    Args:
+        ids: A pair as `packed` lays it out.
+        words: Look at the words too: whether both have the same person, pronoun, mood or thing,
+            and which two numbers stand before and after a sum.
+
+    Examples:
+        >>> ids, _ = packed([[encode("kim is a girl ."), encode("lee has two red hats .")]])
+        >>> clues(ids[0], words=False), clues(ids[0], words=True)
+        (('is', 'has'), ('is', 'has', ('name', False)))
+    """
+    text = " ".join(VOCABULARY[i] for i in ids.tolist())
+    first, second = (sentence.split() for sentence in text.split(" [SEP]")[:2])
+    kinds = tuple(
+        next((kind for word, kind in _MARKS.items() if word in sentence), "is")
+        for sentence in (first, second)
+    )
+    if not words:
+        return kinds
+    before, after = _facts(first), _facts(second)
+    same = tuple((what, before[what] == after[what]) for what in before if what in after)
+    numbers = (first[-3], second[3]) if kinds == ("finds", "sum") else ()
+    return (*kinds, *same, *numbers)
+
+
+def next_by_rule(setup: Setup = Setup()) -> dict[str, float]:
+    """How often rules are right whether the second sentence follows, on the pairs of `examine`.
+
+    A rule answers what was the more frequent one, in the pairs of pre-training, after the same
+    `clues`.
+
+    Returns:
+        The shares by "kinds" alone, and by "kinds and words": as much as can be known of two
+        sentences, but for the errors of counting.
+    """
+    read, _, truth = pairs_of(setup.stories, seed=1)
+    asked, _, follows = pairs_of(setup.examined, seed=2)
+    shares = {}
+    for name, words in (("kinds", False), ("kinds and words", True)):
+        seen: dict[tuple[object, ...], Counter[int]] = defaultdict(Counter)
+        for ids, label in zip(read, truth.tolist(), strict=True):
+            seen[clues(ids, words=words)][label] += 1
+        likely = [seen[clues(ids, words=words)].most_common(1) for ids in asked]
+        answers = torch.tensor([found[0][0] if found else 0 for found in likely])
+        shares[name] = _share(answers == follows)
+    return shares
 
 
 def judgements(count: int, seed: int) -> tuple[list[Sentence], Int[Tensor, " count"]]:

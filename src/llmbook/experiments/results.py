@@ -43,6 +43,7 @@ EXPERIMENTS = {
     "acceptability": Experiment("llmbook.experiments.acceptability:run", FIVE),
     "addition": Experiment("llmbook.experiments.emergence:learn", FIVE),
     "addition-sizes": Experiment("llmbook.experiments.emergence:by_size", FIVE),
+    "answers": Experiment("llmbook.experiments.answers:run", (0, 1, 2)),
     "copying": Experiment("llmbook.experiments.copying:compare", (0, 1, 2)),
     "ladder": Experiment("llmbook.experiments.ladder:climb", (0, 1, 2)),
     "ladder-rates": Experiment("llmbook.experiments.ladder:choose", (0,)),

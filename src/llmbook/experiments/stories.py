@@ -4,7 +4,7 @@
 she finds three more . now she has five red balls . the film was dull . she frowned .`
 
 Whoever has read on to such a word can know it, if he keeps apart what matters and what does not:
-the verb's number from a subject nine words before, the pronoun from a name that says nothing by
+the verb's number from a subject eight words before, the pronoun from a name that says nothing by
 itself, a sum, and what was told long ago.
 """
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from llmbook.plots.palette import LIGHT
-from llmbook.plots.style import BookFigure, M, cover, style
+from llmbook.plots.style import BookFigure, M, Real, cover, style
 
 PAGES = {
     "embedding": "evolution/word-embeddings.md",
@@ -50,15 +50,15 @@ class Box:
 
     part: str
     text: str
-    x: float
-    y: float
-    width: float = 34
-    height: float = 30
+    x: Real
+    y: Real
+    width: Real = 34
+    height: Real = 30
     colour: str = "control"
 
 
-Arrow = tuple[float, float, float, float]  # from x, y to x, y
-Note = tuple[float, float, str]  # at x, y
+Arrow = tuple[Real, Real, Real, Real]  # from x, y to x, y
+Note = tuple[Real, Real, str]  # at x, y
 
 
 def structure(
@@ -98,11 +98,11 @@ def structure(
         for box in boxes:
             _box(axes, box, lit is not None and box.part == lit)
         for x, y, text in notes:
-            axes.text(x, y, text, ha="left", va="center", size=11, color=LIGHT["ink-2"])
+            axes.text(x, y, text, ha="left", va="center", size=12, color=LIGHT["ink-2"])
     return figure
 
 
-def _arrow(axes: Axes, x0: float, y0: float, x1: float, y1: float) -> None:
+def _arrow(axes: Axes, x0: Real, y0: Real, x1: Real, y1: Real) -> None:
     look = {"arrowstyle": "-|>", "color": LIGHT["ink-2"], "lw": 1.2, "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", (x1, y1), (x0, y0), arrowprops=look)
 

@@ -56,8 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
         _write(docs, out, [f for f in files if f not in set(pages)], woven)
     except FileExistsError as taken:
         parser.error(str(taken))
-    except ValueError as wrong:  # of mkdocs.yml, or what it names
-        parser.error(f"{docs.parent / 'mkdocs.yml'}: {wrong}")
+    except ValueError as wrong:  # of mkdocs.yml, what it names, or an argument
+        parser.error(str(wrong))
     except OSError as full:
         print(f"error: {full}: {NO_ROOM}", file=sys.stderr)
         return 1

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import posixpath
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -17,11 +18,11 @@ from llmbook.weave.configuration import Site, read_site
 from llmbook.weave.engine import Basis, Engine, Result
 from llmbook.weave.lab_pages import read_lab
 from llmbook.weave.listing import module_of
-from llmbook.weave.notebook import empty_notebook, linked
+from llmbook.weave.notebook import PAGE, empty_notebook, linked
 from llmbook.weave.reading import reading_minutes, reading_order
 from llmbook.weave.render import Book, failure, weave
 from llmbook.weave.sources import content_of, hash_of
-from llmbook.weave.store import load, save, write_atomically
+from llmbook.weave.store import check_store, load, save, write_atomically
 
 WATTS_A_CORE = 15  # of a server processor at work, what the page's own cost is estimated with
 NOTEBOOKS, PENDING = "notebooks", "pending"  # where they are kept, and those of what still runs
@@ -79,8 +80,10 @@ def weave_book(
 
     Raises:
         OSError: If the cache or the chapters cannot be written or read for want of room or right.
-        ValueError: If the package, or what the book registers, cannot be imported.
+        ValueError: If the package, or what the book registers, cannot be imported, or the cache is
+            no folder of its own.
     """
+    check_store(cache, docs)
     configured, errors = site or Site(), []
     if site is None:
         file = docs.parent / "mkdocs.yml"
@@ -217,6 +220,7 @@ class _Weaver:
         except WeaveError as error:
             self._failed(uri, error)
             return
+        body = _with_pages(body, uri)
         meta = _page_facts(uri, chapter, None if pending else result)
         texts = (notebook, empty_notebook(notebook)) if chapter.cells else ()
         files = self._notebooks(uri, PENDING if pending else NOTEBOOKS)
@@ -299,6 +303,16 @@ def running(chapter: Chapter) -> Result:
         data = {FIGURE: figure} if "caption" in part.options else {"text/markdown": box}
         outputs.append([{"output_type": "display_data", "data": data, "metadata": {}}])
     return Result(outputs, 0.0)
+
+
+def _with_pages(body: str, uri: str) -> str:
+    """A page whose drawings link to other pages' files, as its Markdown does."""
+    folder = posixpath.dirname(uri) or "."
+
+    def link(found: re.Match[str]) -> str:
+        return f'href="{posixpath.relpath(found[1], folder)}" data-page="{found[1]}"'
+
+    return re.sub(rf'(?:target="_blank" )?href={PAGE}([^"]+)"', link, body)
 
 
 def _page_facts(uri: str, chapter: Chapter, result: Result | WeaveError | None) -> dict[str, Any]:

@@ -28,10 +28,9 @@ from llmbook.weave.book import Woven, weave_book
 from llmbook.weave.chapter import SUFFIXES
 from llmbook.weave.configuration import Site, read_site
 from llmbook.weave.engine import Engine
-from llmbook.weave.notebook import PAGE
 from llmbook.weave.pages import SNIPPET, Pages
 from llmbook.weave.serving import Background, with_reload
-from llmbook.weave.store import NO_ROOM, turn
+from llmbook.weave.store import NO_ROOM, check_store, turn
 from llmbook.weave.style import STYLE_SHEET, style_sheet
 
 NEEDED = ("attr_list", "md_in_html")  # of Markdown's extensions, by what weave writes
@@ -92,6 +91,7 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
             address = read_site(Path(config.config_file_path)).address
         self.site = Site.of(address, config.nav, self.config)
         try:
+            check_store(self.cache, Path(config.docs_dir))
             registered(self.site.blocks)
             if self.config.style and STYLE_SHEET not in config.extra_css:
                 self.style = style_sheet(self.site.palette)
@@ -278,9 +278,8 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
             before, found, _ = page.file.content_string.partition(unescape(source))
             line = before.count("\n") + 1 if found else 1
             log.error(f"{page.file.abs_src_path}:{line}: {unescape(why)}")
-        html = re.sub(
-            rf'href={PAGE}([^"#]+)', lambda m: f'href="{self._address(m[1], page, files)}', html
-        )
+        linked = r'href="[^"]*" data-page="([^"]+)"'
+        html = re.sub(linked, lambda m: f'href="{self._address(m[1], page, files)}"', html)
         if "autorefs" not in config.plugins:  # there is nothing that a listing's name could lead to
             html = re.sub(r"</?autoref\b[^>]*>", "", html)
         return html

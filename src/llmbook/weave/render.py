@@ -377,10 +377,10 @@ def _panel(variant: dict[str, Any], name: str, alt: str, classes: str) -> str:
     prefix = f"{name}-{variant['width']}-"
     svg = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{prefix}", variant["svg"])
     head, _, drawn = svg.partition(">")
-    role = "group" if "<a " in drawn else "img"  # an image hides the links in it
+    role = "" if "<a " in drawn else 'role="img" '  # an image hides the links in it
     head = head.replace(
         "<svg",
-        f'<svg class="{classes}" role="{role}" aria-labelledby="{prefix}t" data-search-exclude',
+        f'<svg class="{classes}" {role}aria-labelledby="{prefix}t" data-search-exclude',
     )
     return f'{head}><title id="{prefix}t">{html.escape(alt)}</title>{drawn}'
 

@@ -15,12 +15,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from llmbook.weave.sources import KNOWN, Package, Sources, hash_of, package_root
+from llmbook.weave.sources import KNOWN, Package, Sources, hash_of, is_own, package_root
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 RESULTS = "LLMBOOK_RESULTS"  # the environment variable that tells a kernel where the store is
+TAG = "CACHEDIR.TAG"  # by which backups, too, know a store, if it begins with the signature
+SIGNATURE = "Signature: 8a477f597d28d172789f06886806bc55"
 VARIANTS = 8  # of what a result depended on, when it was made lately
 KEPT = 10_000  # values, of some hundred bytes each: 20 for each chapter's result in a full store
 NO_ROOM = "make room there, or give the right to write"  # what mends an OSError
@@ -89,6 +91,28 @@ def turn(lock: Path, report: Callable[[str], None]) -> contextlib.AbstractContex
     except Timeout:
         report(f"waiting for another build to end, which holds {lock}")
         return held.acquire()
+
+
+def check_store(folder: Path, docs: Path) -> None:
+    """Mark a folder as a store; one in which somebody else's files may be is refused.
+
+    Raises:
+        ValueError: If it holds the chapters, would be published with them, or has other files and
+            is no store.
+    """
+    place, book = folder.resolve(), docs.resolve()
+    if book.is_relative_to(place):
+        raise ValueError(f"cache: {folder} holds the chapters: name a folder for the store alone")
+    if place.is_relative_to(book) and is_own(place.relative_to(book)):
+        raise ValueError(f"cache: {folder} would be published: name a folder outside of {docs}")
+    with contextlib.suppress(FileNotFoundError):
+        held = {file.name for file in place.iterdir()}
+        if held and not held & {TAG, KNOWN}:
+            raise ValueError(f"cache: {folder} has files and is no store: name a new folder")
+    with contextlib.suppress(OSError):  # it may be read-only
+        place.mkdir(parents=True, exist_ok=True)
+        if not (place / TAG).exists():
+            (place / TAG).write_text(f"{SIGNATURE}\n# What llmbook.weave keeps.\n", "utf-8")
 
 
 def prune(folder: Path, limit: int) -> None:

@@ -2,8 +2,6 @@
 
 from importlib.resources import files
 
-from llmbook.weave.figures import colours_of
-
 STYLE_SHEET = "assets/weave.css"  # where the site has it
 
 
@@ -16,6 +14,8 @@ def style_sheet(palette: str = "") -> str:
     Raises:
         ValueError: If that has none.
     """
+    from llmbook.weave.figures import colours_of
+
     text = files("llmbook.weave").joinpath("assets/weave.css").read_text(encoding="utf-8")
     found = colours_of(palette)
     if found is None:
