@@ -235,3 +235,12 @@ def compare(seed: int, setup: Setup = Setup()) -> dict[str, Any]:
         ways = {way: judged(teach(base, learned, seed, way, setup)) for way in WAYS}
         found[wish] = {"pairs": len(learned), **ways}
     return found
+
+
+def again(seed: int, wish: str, way: str, setup: Setup = Setup()) -> dict[str, float]:
+    """One line of the record, made anew."""
+    base, written = storyteller(seed, setup)
+    couples = pairs(written, wish)
+    held_out, learned = couples[: setup.held_out], couples[setup.held_out :][: setup.pairs]
+    model = teach(base, learned, seed, way, setup)
+    return judge(model, base, held_out, seed + 200, setup)
