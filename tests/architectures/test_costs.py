@@ -234,3 +234,26 @@ def test_costs_refuse_what_they_cannot_count() -> None:
         forward_flops("gpt2", 0)
     with pytest.raises(ValueError, match="takes an encoder or a decoder, got a t5"):
         forward_flops("t5-small", 5)
+
+
+def test_windows_and_latent_vectors_bound_the_cache_as_counted_by_hand() -> None:
+    """Layer by layer, token by token."""
+    assert kv_cache_bytes("deepseek-v3", 10) == 61 * (512 + 64) * 10 * 2
+    for seq in (1, 128, 129, 5000):
+        kept = sum(min(seq, 128 if layer % 2 else seq) for layer in range(36))
+        assert kv_cache_bytes("gpt-oss-120b", seq) == kept * 2 * 8 * 64 * 2
+    kept = 10 * 131_072 + 52 * 1024
+    assert kv_cache_bytes("gemma-3-27b", 131_072) == kept * 2 * 16 * 128 * 2
+
+
+@pytest.mark.parametrize("seq", [1, 7, 128, 1000])
+def test_pairs_within_windows_are_counted_one_by_one(seq: int) -> None:
+    """Half of gpt-oss's layers look back 128 tokens; latent keys are wider than values."""
+    seen = sum(min(place, 128) + place for place in range(1, seq + 1)) / seq / 2
+    flops = forward_flops("gpt-oss-120b", seq)
+    assert flops["pairs"] == pytest.approx(36 * 4 * 64 * 64 * seen)
+    flops = forward_flops("deepseek-v3", seq)
+    assert flops["pairs"] == pytest.approx(61 * 128 * (2 * 192 + 2 * 128) * (seq + 1) / 2)
+    every = sum(flops.values()) - flops["pairs"]
+    used = count_parameters("deepseek-v3", active=True) - 129_280 * 7168
+    assert every == pytest.approx(2 * used, rel=1e-4)  # but for the gains of norms

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from llmbook.architectures.configs import Config, HFConfig, find_config
-from llmbook.architectures.counting import count_parameters
+from llmbook.architectures.counting import attention_weights, count_parameters
 from llmbook.sizes import whole
 
 if TYPE_CHECKING:  # whose records come with all models of the story
@@ -132,7 +132,8 @@ def forward_flops(model: str | Config | HFConfig, seq: int) -> dict[str, float]:
     Each weight of a matrix is used in one multiplication and one addition, so a matrix costs twice
     its size. Besides, the token's queries meet the keys of the tokens that they may see, and the
     weights their values: for $h$ heads of width $d_h$ that see $m$ tokens, $4 m h d_h$ in each
-    layer. In a text of $n$ tokens, $m$ is $n$ in an encoder and $(n + 1)/2$ in a decoder.
+    layer. In a text of $n$ tokens, $m$ is $n$ in an encoder, and $(n + 1)/2$ in a decoder, or less
+    in its layers with a window. Latent keys and values are counted unfolded, as in training.
 
     Args:
         model: An encoder or a decoder: a name in `CONFIGS`, a `Config`, or a configuration of
@@ -161,17 +162,19 @@ def forward_flops(model: str | Config | HFConfig, seq: int) -> dict[str, float]:
         raise ValueError(f"forward_flops takes an encoder or a decoder, got a {c.kind}")
     if seq < 1:
         raise ValueError(f"seq must be at least 1, got {seq}")
-    seen = seq if c.structure == "encoder" else (seq + 1) / 2
+    reach = min(seq, c.window or seq)
+    mean = reach - reach * (reach - 1) / (2 * seq)  # of the smaller of a place and the window
+    seen = float(c.num_layers * seq)  # in all layers
+    if c.structure == "decoder":
+        seen = c.full_layers * (seq + 1) / 2 + (c.num_layers - c.full_layers) * mean
     heads, matrices = c.num_heads * c.head_width, 3 if c.gated else 2
     router = c.num_experts if c.num_experts > 1 else 0
+    sparse = matrices * c.expert_width * (c.active_experts + c.shared_experts) + router
+    widths = c.dense_layers * matrices * c.d_ff + (c.num_layers - c.dense_layers) * sparse
     return {
-        "projections": float(
-            4 * c.num_layers * c.d_model * c.head_width * (c.num_heads + c.kv_heads)
-        ),
-        "pairs": float(4 * c.num_layers * heads * seen),
-        "feed-forward": float(
-            2 * c.num_layers * c.d_model * (matrices * c.d_ff * c.active_experts + router)
-        ),
+        "projections": float(2 * c.num_layers * attention_weights(c)),
+        "pairs": float((4 * heads + 2 * c.num_heads * c.d_rope) * seen),
+        "feed-forward": float(2 * c.d_model * widths),
         "output": float(0 if c.structure == "encoder" else 2 * c.d_model * c.vocab_size),
     }
 
@@ -187,7 +190,7 @@ def training_flops(model: str | Config | HFConfig, tokens: float | int) -> float
     the pairs of attention, `forward_flops` tells.
 
     Args:
-        model: A name in `CONFIGS`, a `Config`, or a configuration of transformers.
+        model: A name in `CONFIGS` or `RECENT`, a `Config`, or a configuration of transformers.
         tokens: Tokens read in training, $D$, those read again included.
 
     Raises:
@@ -212,7 +215,7 @@ def weight_bytes(model: str | Config | HFConfig, dtype: str = "float16") -> int:
     """Memory of a model's weights; of a mixture all experts, since any may be needed next.
 
     Args:
-        model: A name in `CONFIGS`, a `Config`, or a configuration of transformers.
+        model: A name in `CONFIGS` or `RECENT`, a `Config`, or a configuration of transformers.
         dtype: A name in `BITS`.
 
     Raises:
@@ -233,11 +236,13 @@ def kv_cache_bytes(
     $$2 L \, h_{kv} \, d_h \cdot n \cdot b$$
 
     numbers for $L$ layers, $h_{kv}$ key and value heads of width $d_h$, and $b$ texts of $n$
-    tokens. A T5's decoder keeps them for the text it reads as well, in its cross-attention: there
-    $n$ is the length of both texts together.
+    tokens. Layers with a window of $w$ tokens keep no more than $w$; those with a latent vector
+    keep that, and the key that all heads share, instead of $2 h_{kv} d_h$. A T5's decoder keeps
+    keys and values for the text it reads as well, in its cross-attention: there $n$ is the length
+    of both texts together.
 
     Args:
-        model: A name in `CONFIGS`, a `Config`, or a configuration of transformers.
+        model: A name in `CONFIGS` or `RECENT`, a `Config`, or a configuration of transformers.
         seq: Tokens of each text, $n$.
         batch: Texts written side by side, $b$.
         dtype: A name in `BITS`.
@@ -251,7 +256,8 @@ def kv_cache_bytes(
         9.0
 
     Source:
-        [Shazeer 2019][shazeer2019fast], whose shared heads make $h_{kv}$ small.
+        [Shazeer 2019][shazeer2019fast], whose shared heads make $h_{kv}$ small; latent vectors:
+        [DeepSeek-AI 2024][deepseek2024v2].
     """
     c = find_config(model)
     if c.structure == "encoder":
@@ -259,8 +265,11 @@ def kv_cache_bytes(
     seq, batch = whole("seq", seq), whole("batch", batch)
     if min(seq, batch) < 1:
         raise ValueError(f"seq and batch must be at least 1, got {seq} and {batch}")
+    width = 2 * c.kv_heads * c.head_width if c.kv_latent is None else c.kv_latent + c.d_rope
     layers = c.decoder_layers or c.num_layers
-    numbers = 2 * layers * c.kv_heads * c.head_width * seq * batch
+    full = c.decoder_layers or c.full_layers
+    tokens = full * seq + (layers - full) * min(seq, c.window or seq)
+    numbers = width * tokens * batch
     return -(-numbers * _bits(dtype) // 8)
 
 

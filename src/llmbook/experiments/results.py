@@ -47,6 +47,8 @@ EXPERIMENTS = {
     "copying": Experiment("llmbook.experiments.copying:compare", (0, 1, 2)),
     "ladder": Experiment("llmbook.experiments.ladder:climb", (0, 1, 2)),
     "ladder-rates": Experiment("llmbook.experiments.ladder:choose", (0,)),
+    "preferences": Experiment("llmbook.experiments.preferring:compare", (0, 1, 2)),
+    "reasoning": Experiment("llmbook.experiments.reasoning:compare", (0, 1, 2)),
     "repetition": Experiment("llmbook.experiments.repetition:compare", (0, 1, 2)),
     "stories": Experiment("llmbook.experiments.skills:run", FIVE),
     "sweep": Experiment("llmbook.experiments.sweep:run", (0, 1)),
