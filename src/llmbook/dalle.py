@@ -111,7 +111,8 @@ class Dalle(nn.Module):
             for _ in range(self.picture_len):
                 logits = self.gpt(tokens, cache=cache)[:, -1, self.text_vocab + 1 :]
                 if twice:
-                    logits = guided(*logits.log_softmax(-1).chunk(2), guidance)
+                    given, free = logits.log_softmax(-1).chunk(2)
+                    logits = guided(given, free, guidance)
                 share = (logits / temperature).softmax(-1)
                 codes.append(torch.multinomial(share, 1, generator=generator))
                 tokens = codes[-1].repeat(2 if twice else 1, 1) + self.text_vocab + 1
@@ -172,7 +173,8 @@ def dalle_loss(model: nn.Module, batch: tuple[Text, Codes]) -> Float[Tensor, ""]
     target = torch.where(given, text, -100)[:, 1:]
     loss = F.cross_entropy(picture.flatten(0, 1), codes.flatten())
     total = F.cross_entropy(words.flatten(0, 1), target.flatten(), reduction="sum")
-    return 7 / 8 * loss + total / given[:, 1:].sum().clamp(min=1) / 8
+    found: Tensor = loss * 7 / 8 + total / given[:, 1:].sum().clamp(min=1) / 8
+    return found
 
 
 def best_of(

@@ -6,13 +6,16 @@ can say that can go back, step by step, from noise alone.
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
+from llmbook.positions import LearnedPositions
 from llmbook.sizes import whole
+from llmbook.transformer import TransformerBlock
 
 Pictures = Float[Tensor, "batch *picture"]
 Betas = Float[Tensor, " steps"]
@@ -72,7 +75,7 @@ def betas(
     if schedule == "scaled_linear":
         return torch.linspace(start**0.5, end**0.5, steps, dtype=dtype).square()
     left = [math.cos((t / steps + 0.008) / 1.008 * math.pi / 2) ** 2 for t in range(steps + 1)]
-    found = [min(1 - after / before, 0.999) for before, after in zip(left, left[1:], strict=False)]
+    found = [min(1 - after / before, 0.999) for before, after in pairwise(left)]
     return torch.tensor(found, dtype=dtype)
 
 
@@ -144,7 +147,7 @@ def ddpm_step(
     previous: int | None = None,
     clip: bool = False,
 ) -> Pictures:
-    r"""One step back, with new noise: draw from $q(x_s \mid x_t, \hat x_0)$, where $s$ is before $t$.
+    r"""One step back, with new noise: a draw from $q(x_s \mid x_t, \hat x_0)$, $s$ before $t$.
 
     $$x_s = \frac{\sqrt{\bar\alpha_s}\,\beta}{1 - \bar\alpha_t}\, \hat x_0
       + \frac{\sqrt{1 - \beta}\,(1 - \bar\alpha_s)}{1 - \bar\alpha_t}\, x_t
@@ -317,6 +320,106 @@ def guided(
         [Ho and Salimans 2022][ho2022classifier], equation 6, where $w = s - 1$.
     """
     return unconditional + scale * (conditional - unconditional)
+
+
+class Denoiser(nn.Module):
+    r"""A Transformer that reads a text and a noisy picture, and says which noise is in it.
+
+    The picture is cut into squares, each a token. All tokens see each other. The step is a vector
+    that is added to each square, made of sines as positions are.
+
+    Args:
+        text_vocab: Tokens of texts. One more stands for each word of a text that is not given.
+        text_len: Tokens of a text.
+        size: Pixels of a picture's side.
+        patch: Pixels of a square's side.
+        d_model: Width of the Transformer.
+        num_layers: Its blocks.
+        num_heads: Attention heads in each.
+        channels: Numbers of a pixel.
+
+    Raises:
+        ValueError: If squares do not fill the picture.
+
+    Examples:
+        >>> model = Denoiser(text_vocab=12, text_len=5, size=24, patch=4)
+        >>> x, t, text = torch.randn(2, 3, 24, 24), torch.tensor([0, 9]), torch.zeros(2, 5).long()
+        >>> model(x, t, text).shape
+        torch.Size([2, 3, 24, 24])
+
+    Source:
+        [Peebles and Xie 2023][peebles2023scalable], section 3.2, with the text as further tokens.
+    """
+
+    def __init__(
+        self,
+        text_vocab: int,
+        text_len: int,
+        size: int,
+        patch: int = 4,
+        d_model: int = 64,
+        num_layers: int = 2,
+        num_heads: int = 4,
+        channels: int = 3,
+    ) -> None:
+        super().__init__()
+        if size % patch:
+            raise ValueError(f"patch must divide size, got patch={patch} and size={size}")
+        self.text_vocab, self.text_len = text_vocab, text_len
+        self.patch, self.channels, self.side = patch, channels, size // patch
+        self.words = nn.Embedding(text_vocab + 1, d_model)
+        self.positions = LearnedPositions(text_len + self.side**2, d_model)
+        self.squares = nn.Linear(channels * patch**2, d_model)
+        self.time = nn.Sequential(
+            nn.Linear(d_model, d_model), nn.SiLU(), nn.Linear(d_model, d_model)
+        )
+        self.blocks = nn.ModuleList(
+            TransformerBlock(
+                d_model,
+                num_heads,
+                4 * d_model,
+                0.0,
+                norm_first=True,
+                activation="gelu_tanh",
+                norm=nn.LayerNorm,
+            )
+            for _ in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(d_model)
+        self.out = nn.Linear(d_model, channels * patch**2)
+        for table in (self.words, self.positions):
+            nn.init.normal_(table.weight, std=0.02)
+        nn.init.zeros_(self.out.weight)
+
+    @property
+    def nothing(self) -> int:
+        """The token that stands for a word of a text that is not given."""
+        return self.text_vocab
+
+    def forward(
+        self, x: Float[Tensor, "batch c h w"], t: Int[Tensor, " batch"], text: Tensor
+    ) -> Float[Tensor, "batch c h w"]:
+        """Say which noise is in pictures at their steps, given their texts."""
+        p = self.patch
+        squares = x.unflatten(3, (-1, p)).unflatten(2, (-1, p)).permute(0, 2, 4, 3, 5, 1)
+        tokens = self.squares(squares.flatten(1, 2).flatten(2))
+        tokens = tokens + self.time(_clock(t, self.words.embedding_dim, tokens))[:, None]
+        y = torch.cat((self.words(text), tokens), 1) + self.positions.weight
+        for block in self.blocks:
+            y = block(y)
+        y = self.out(self.norm(y[:, self.text_len :]))
+        y = y.unflatten(2, (p, p, -1)).unflatten(1, (self.side, self.side))
+        noise: Tensor = y.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+        return noise
+
+
+def _clock(t: Tensor, width: int, like: Tensor) -> Tensor:
+    """Steps as sines and cosines of falling frequency."""
+    frequency = torch.exp(
+        -math.log(10_000) * torch.arange(width // 2, device=t.device) / (width // 2)
+    )
+    angle = t[:, None] * frequency
+    return torch.cat((angle.sin(), angle.cos()), 1).to(like)
 
 
 def _clean(x: Tensor, predicted: Tensor, left: Tensor, clip: bool) -> Tensor:
