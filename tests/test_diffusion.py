@@ -4,12 +4,15 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from llmbook.diffusion import (
     SCHEDULES,
+    Denoiser,
+    DiTBlock,
     add_noise,
     betas,
     ddim_step,
@@ -149,6 +152,70 @@ def test_guidance_goes_along_a_line(scale: float) -> None:
     torch.testing.assert_close(guided(a, b, 1), a)
 
 
+def denoiser(patch: int = 2) -> Denoiser:
+    torch.manual_seed(0)
+    model = Denoiser(5, 2, 8, patch, channels=3, d_model=16, num_layers=2, num_heads=2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return model.double()
+
+
+@pytest.mark.parametrize("patch", [1, 2, 4])
+def test_squares_are_cut_and_joined_where_they_were(patch: int) -> None:
+    model = denoiser(patch)
+    x = torch.arange(2 * 3 * 64.0).reshape(2, 3, 8, 8)
+    squares = model._cut(x)
+    assert squares.shape == (2, (8 // patch) ** 2, 3 * patch**2)
+    assert torch.equal(model._join(squares), x)
+    corner = x[0, :, :patch, -patch:].permute(1, 2, 0).flatten()  # the last square of the first row
+    assert torch.equal(squares[0, 8 // patch - 1], corner)
+
+
+def test_a_fresh_block_changes_nothing_and_a_fresh_denoiser_says_nothing() -> None:
+    x, condition = torch.randn(2, 5, 16), torch.randn(2, 16)
+    assert torch.equal(DiTBlock(16, 2)(x, condition), x)
+    model = Denoiser(5, 2, 8, 2, d_model=16, num_heads=2)
+    with torch.no_grad():
+        model.out.bias.zero_()
+    noise = model(torch.randn(2, 3, 8, 8), torch.tensor([1, 2]), torch.zeros(2, 2).long())
+    assert not noise.any()
+
+
+def test_a_block_scales_shifts_and_gates_as_the_equation_says() -> None:
+    torch.manual_seed(0)
+    block = DiTBlock(8, 2).double()
+    nn.init.normal_(block.modulation.weight)
+    x, condition = torch.randn(3, 4, 8).double(), torch.randn(3, 8).double()
+    s1, b1, g1, s2, b2, g2 = (block.modulation(F.silu(condition))).reshape(3, 6, 1, 8).unbind(1)
+
+    def norm(y: Tensor) -> Tensor:
+        return (y - y.mean(-1, keepdim=True)) / (
+            y.var(-1, unbiased=False, keepdim=True) + 1e-5
+        ).sqrt()
+
+    h = x + g1 * block.attention((1 + s1) * norm(x) + b1)
+    y = h + g2 * block.feed_forward((1 + s2) * norm(h) + b2)
+    torch.testing.assert_close(block(x, condition), y)
+
+
+def test_a_denoiser_looks_at_the_text_the_step_and_the_whole_picture() -> None:
+    model = denoiser()
+    x, t, text = (
+        torch.randn(2, 3, 8, 8).double(),
+        torch.tensor([3, 9]),
+        torch.tensor([[0, 1], [4, 2]]),
+    )
+    noise = model(x, t, text)
+    assert noise.shape == x.shape
+    for other in (model(x, t + 1, text), model(x, t, text.flip(1)), model(x, t, text * 0 + 5)):
+        assert ((other - noise).abs().amax((1, 2, 3)) > 1e-4).all()
+    far = x.clone()
+    far[:, :, 0, 0] += 1
+    assert ((model(far, t, text) - noise)[:, :, -1, -1].abs().amax(1) > 1e-6).all()
+    torch.testing.assert_close(model(x[1:], t[1:], text[1:]), noise[1:])
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_stays_what_it_is(dtype: torch.dtype) -> None:
     beta, x = betas(10), torch.ones(2, 3, dtype=dtype)
@@ -186,6 +253,18 @@ def test_wrong_input_is_named() -> None:
         (
             r"betas must be one row of numbers, got shape \(0,\)",
             lambda: add_noise(x, x, 0, beta[:0]),
+        ),
+        ("patch must divide size, got patch=3 and size=8", lambda: Denoiser(5, 2, 8, 3)),
+        ("text_len must be positive, got 0", lambda: Denoiser(5, 0, 8)),
+        (
+            r"x must be of shape \(batch, 3, 8, 8\), got \(2, 3\)",
+            lambda: Denoiser(5, 2, 8)(x, torch.zeros(2).long(), torch.zeros(2, 2).long()),
+        ),
+        (
+            r"text must be of shape \(1, 2\), got \(2, 2\)",
+            lambda: Denoiser(5, 2, 8)(
+                torch.ones(1, 3, 8, 8), torch.zeros(1).long(), torch.zeros(2, 2).long()
+            ),
         ),
         (
             "sampler must be 'ddim' or 'ddpm', got 'x'",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from llmbook.diffusion import guided
 from llmbook.gpt import GPT, GPTConfig
-from llmbook.sizes import whole
+from llmbook.sizes import positive, whole
 from llmbook.training import evaluating
 
 Text = Int[Tensor, "batch text"]
@@ -30,6 +30,9 @@ class Dalle(nn.Module):
         d_model: Width of the decoder.
         num_layers: Its blocks.
         num_heads: Attention heads in each.
+
+    Raises:
+        ValueError: If a size is not positive, or heads do not divide.
 
     Examples:
         >>> model = Dalle(text_vocab=12, num_codes=96, text_len=5, picture_len=36)
@@ -52,8 +55,9 @@ class Dalle(nn.Module):
         num_heads: int = 4,
     ) -> None:
         super().__init__()
-        self.text_vocab, self.num_codes = whole("text_vocab", text_vocab), num_codes
-        self.text_len, self.picture_len = text_len, picture_len
+        self.text_vocab, self.num_codes, self.text_len, self.picture_len = positive(
+            text_vocab=text_vocab, num_codes=num_codes, text_len=text_len, picture_len=picture_len
+        )
         config = GPTConfig(
             vocab_size=text_vocab + 1 + num_codes,
             d_model=d_model,
@@ -138,7 +142,7 @@ class Dalle(nn.Module):
 
 
 def drop_text(
-    text: Text, nothing: int, generator: torch.Generator, probability: float = 0.1
+    text: Text, nothing: int, generator: torch.Generator, probability: float | int = 0.1
 ) -> Text:
     """Take some whole texts away, so that a model learns to draw without one.
 

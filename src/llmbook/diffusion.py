@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from llmbook.attention import MultiHeadAttention
+from llmbook.layers import FeedForward
 from llmbook.positions import LearnedPositions
-from llmbook.sizes import whole
-from llmbook.transformer import TransformerBlock
+from llmbook.sizes import positive, whole
 
 Pictures = Float[Tensor, "batch *picture"]
 Betas = Float[Tensor, " steps"]
@@ -322,24 +323,61 @@ def guided(
     return unconditional + scale * (conditional - unconditional)
 
 
-class Denoiser(nn.Module):
-    r"""A Transformer that reads a text and a noisy picture, and says which noise is in it.
+class DiTBlock(nn.Module):
+    r"""A Transformer block that is told something: how to scale and to shift what it reads.
 
-    The picture is cut into squares, each a token. All tokens see each other. The step is a vector
-    that is added to each square, made of sines as positions are.
+    $$h = x + g_1\,\mathrm{MultiHead}\bigl((1 + s_1)\,\mathrm{LN}(x) + b_1\bigr), \qquad
+      y = h + g_2\,\mathrm{FFN}\bigl((1 + s_2)\,\mathrm{LN}(h) + b_2\bigr)$$
+
+    where $s, b, g$ are computed from a condition by one matrix. It starts at zero, so that each
+    block at first changes nothing.
+
+    Args:
+        d_model: Width of the residual stream, and of the condition.
+        num_heads: Attention heads.
+
+    Source:
+        [Peebles and Xie 2023][peebles2023scalable], section 3.2, adaLN-Zero.
+    """
+
+    def __init__(self, d_model: int, num_heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(d_model, elementwise_affine=False)
+        self.attention = MultiHeadAttention(d_model, num_heads)
+        self.norm2 = nn.LayerNorm(d_model, elementwise_affine=False)
+        self.feed_forward = FeedForward(d_model, 4 * d_model, "gelu_tanh")
+        self.modulation = nn.Linear(d_model, 6 * d_model)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(
+        self, x: Float[Tensor, "batch seq d_model"], condition: Float[Tensor, "batch d_model"]
+    ) -> Float[Tensor, "batch seq d_model"]:
+        """Let the positions look at each other, then transform each by itself, as told."""
+        s1, b1, g1, s2, b2, g2 = self.modulation(F.silu(condition))[:, None].chunk(6, -1)
+        x = x + g1 * self.attention((1 + s1) * self.norm1(x) + b1)
+        y: Tensor = x + g2 * self.feed_forward((1 + s2) * self.norm2(x) + b2)
+        return y
+
+
+class Denoiser(nn.Module):
+    r"""A Transformer that is told a text and a step, and says which noise is in a picture.
+
+    The picture is cut into squares, each a token. All tokens see each other. Text and step are
+    one vector, by which each block is changed.
 
     Args:
         text_vocab: Tokens of texts. One more stands for each word of a text that is not given.
         text_len: Tokens of a text.
         size: Pixels of a picture's side.
         patch: Pixels of a square's side.
+        channels: Numbers of a pixel.
         d_model: Width of the Transformer.
         num_layers: Its blocks.
         num_heads: Attention heads in each.
-        channels: Numbers of a pixel.
 
     Raises:
-        ValueError: If squares do not fill the picture.
+        ValueError: If a size is not positive, heads do not divide, or squares do not fill.
 
     Examples:
         >>> model = Denoiser(text_vocab=12, text_len=5, size=24, patch=4)
@@ -348,7 +386,7 @@ class Denoiser(nn.Module):
         torch.Size([2, 3, 24, 24])
 
     Source:
-        [Peebles and Xie 2023][peebles2023scalable], section 3.2, with the text as further tokens.
+        [Peebles and Xie 2023][peebles2023scalable], section 3.2.
     """
 
     def __init__(
@@ -356,39 +394,29 @@ class Denoiser(nn.Module):
         text_vocab: int,
         text_len: int,
         size: int,
-        patch: int = 4,
+        patch: int = 1,
+        channels: int = 3,
         d_model: int = 64,
         num_layers: int = 2,
         num_heads: int = 4,
-        channels: int = 3,
     ) -> None:
         super().__init__()
+        text_vocab, text_len, size, patch = positive(
+            text_vocab=text_vocab, text_len=text_len, size=size, patch=patch
+        )
         if size % patch:
             raise ValueError(f"patch must divide size, got patch={patch} and size={size}")
         self.text_vocab, self.text_len = text_vocab, text_len
-        self.patch, self.channels, self.side = patch, channels, size // patch
+        self.shape = (channels, size, size)
+        self.patch, self.side = patch, size // patch
         self.words = nn.Embedding(text_vocab + 1, d_model)
-        self.positions = LearnedPositions(text_len + self.side**2, d_model)
+        self.text = nn.Linear(text_len * d_model, d_model)
+        self.time = nn.Linear(d_model, d_model)
         self.squares = nn.Linear(channels * patch**2, d_model)
-        self.time = nn.Sequential(
-            nn.Linear(d_model, d_model), nn.SiLU(), nn.Linear(d_model, d_model)
-        )
-        self.blocks = nn.ModuleList(
-            TransformerBlock(
-                d_model,
-                num_heads,
-                4 * d_model,
-                0.0,
-                norm_first=True,
-                activation="gelu_tanh",
-                norm=nn.LayerNorm,
-            )
-            for _ in range(num_layers)
-        )
+        self.positions = LearnedPositions(self.side**2, d_model)
+        self.blocks = nn.ModuleList(DiTBlock(d_model, num_heads) for _ in range(num_layers))
         self.norm = nn.LayerNorm(d_model)
         self.out = nn.Linear(d_model, channels * patch**2)
-        for table in (self.words, self.positions):
-            nn.init.normal_(table.weight, std=0.02)
         nn.init.zeros_(self.out.weight)
 
     @property
@@ -397,20 +425,44 @@ class Denoiser(nn.Module):
         return self.text_vocab
 
     def forward(
-        self, x: Float[Tensor, "batch c h w"], t: Int[Tensor, " batch"], text: Tensor
-    ) -> Float[Tensor, "batch c h w"]:
-        """Say which noise is in pictures at their steps, given their texts."""
+        self,
+        x: Float[Tensor, "batch channels size size"],
+        t: Int[Tensor, " batch"],
+        text: Int[Tensor, "batch words"],
+    ) -> Float[Tensor, "batch channels size size"]:
+        """Say which noise is in pictures at their steps, given their texts.
+
+        Raises:
+            ValueError: If pictures or texts have another shape than the model's.
+        """
+        if x.shape[1:] != self.shape:
+            c, h, w = self.shape
+            raise ValueError(f"x must be of shape (batch, {c}, {h}, {w}), got {tuple(x.shape)}")
+        if text.shape != (len(x), self.text_len):
+            raise ValueError(
+                f"text must be of shape ({len(x)}, {self.text_len}), got {tuple(text.shape)}"
+            )
+        condition = self.text(self.words(text).flatten(1)) + self.time(
+            _clock(t, self.time.in_features, x)
+        )
+        y = self.squares(self._cut(x)) + self.positions.weight
+        for block in self.blocks:
+            y = block(y, condition)
+        return self._join(self.out(self.norm(y)))
+
+    def _cut(self, x: Tensor) -> Tensor:
+        """Pictures as rows of squares."""
         p = self.patch
         squares = x.unflatten(3, (-1, p)).unflatten(2, (-1, p)).permute(0, 2, 4, 3, 5, 1)
-        tokens = self.squares(squares.flatten(1, 2).flatten(2))
-        tokens = tokens + self.time(_clock(t, self.words.embedding_dim, tokens))[:, None]
-        y = torch.cat((self.words(text), tokens), 1) + self.positions.weight
-        for block in self.blocks:
-            y = block(y)
-        y = self.out(self.norm(y[:, self.text_len :]))
-        y = y.unflatten(2, (p, p, -1)).unflatten(1, (self.side, self.side))
-        noise: Tensor = y.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
-        return noise
+        rows: Tensor = squares.flatten(1, 2).flatten(2)
+        return rows
+
+    def _join(self, squares: Tensor) -> Tensor:
+        """Rows of squares as pictures."""
+        p = self.patch
+        x = squares.unflatten(2, (p, p, -1)).unflatten(1, (self.side, self.side))
+        pictures: Tensor = x.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+        return pictures
 
 
 def _clock(t: Tensor, width: int, like: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from llmbook.sizes import whole
+from llmbook.sizes import positive, whole
 
 Images = Float[Tensor, "batch 3 height width"]
 Grid = Float[Tensor, "batch rows columns channels"]
@@ -65,7 +65,7 @@ class Codebook(nn.Module):
 
     def __init__(self, num_codes: int, d_code: int) -> None:
         super().__init__()
-        num_codes, d_code = _positive(num_codes=num_codes, d_code=d_code)
+        num_codes, d_code = positive(num_codes=num_codes, d_code=d_code)
         self.weight = nn.Parameter(torch.randn(num_codes, d_code))
 
     def nearest(self, x: Float[Tensor, "*batch d_code"]) -> Int[Tensor, "*batch"]:
@@ -198,7 +198,7 @@ class Autoencoder(nn.Module):
 
     def __init__(self, width: int, d_latent: int, d_decoded: int | None = None) -> None:
         super().__init__()
-        width, d_latent, d_decoded = _positive(
+        width, d_latent, d_decoded = positive(
             width=width, d_latent=d_latent, d_decoded=d_latent if d_decoded is None else d_decoded
         )
         self.down = nn.Sequential(
@@ -337,12 +337,3 @@ class DVAE(nn.Module):
     def decode(self, codes: Codes) -> Images:
         """Draw what codes stand for."""
         return self.autoencoder.decode(self.weight[codes])
-
-
-def _positive(**sizes: int) -> list[int]:
-    """Whole numbers above 0."""
-    found = {name: whole(name, value) for name, value in sizes.items()}
-    for name, value in found.items():
-        if value <= 0:
-            raise ValueError(f"{name} must be positive, got {value}")
-    return list(found.values())

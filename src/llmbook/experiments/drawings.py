@@ -32,7 +32,7 @@ from llmbook.experiments.shapes import (
     withheld_pairs,
 )
 from llmbook.training import Recipe, train
-from llmbook.vq import DVAE, VQVAE
+from llmbook.vq import DVAE, VQVAE, Coded
 
 SIDE = SIZE // 4
 """Codes of a side of a picture."""
@@ -61,15 +61,15 @@ class Setup:
     pictures: int = 6_000
     batch: int = 64
     num_codes: int = 96
-    plain_steps: int = 250
-    code_steps: int = 350
-    steps: int = 800
-    drop: float = 0.1
-    temperature: float = 0.5
+    plain_steps: int = 200
+    code_steps: int = 300
+    steps: int = 600
+    drop: float | int = 0.1
+    temperature: float | int = 0.5
     tested: int = 400
 
 
-SMALL = Setup(plain_steps=60, code_steps=60, steps=150, tested=100)
+SMALL = Setup(plain_steps=40, code_steps=40, steps=100, tested=100)
 """So few steps that a chapter can take them while the book is built."""
 
 
@@ -115,8 +115,8 @@ def plain_loss(model: nn.Module, batch: tuple[Images]) -> Float[Tensor, ""]:
 
 def coded_loss(model: nn.Module, batch: tuple[Images]) -> Float[Tensor, ""]:
     """The loss of pictures that went through codes."""
-    drawn, _, loss = model(batch[0])
-    return pixel_loss(drawn, batch[0]) + loss
+    found: Coded = model(batch[0])
+    return pixel_loss(found.images, batch[0]) + found.loss
 
 
 def _recipe(steps: int, lr: float) -> Recipe:
@@ -279,18 +279,22 @@ class Artist:
         self,
         texts: Captions,
         generator: torch.Generator,
-        temperature: float = Setup.temperature,
-        guidance: float = 1.0,
+        temperature: float | int = Setup.temperature,
+        guidance: float | int = 1.0,
     ) -> Images:
         """Draw one picture for each text."""
         codes = self.dalle.draw(texts, generator, temperature=temperature, guidance=guidance)
         return decode(self.vqvae, codes)
 
 
-def learn(seed: int, setup: Setup = Setup()) -> Artist:
-    """Train an artist from nothing."""
+def shared_codes(seed: int, setup: Setup = Setup()) -> VQVAE:
+    """Codes for every number of withheld pairs: they are learnt without any pair that ever is."""
+    return learn_codes(training_set(seed, replace(setup, withheld=max(WITHHELD)))[1], seed, setup)
+
+
+def learn(vqvae: VQVAE, seed: int, setup: Setup = Setup()) -> Artist:
+    """Train a decoder on codes that are there."""
     token_ids, images = training_set(seed, setup)
-    vqvae = learn_codes(images, seed, setup)
     return Artist(vqvae, learn_to_draw(token_ids, encode(vqvae, images), seed, setup))
 
 
@@ -299,8 +303,8 @@ def measure(
     judge: nn.Module,
     seed: int,
     setup: Setup = Setup(),
-    temperature: float = Setup.temperature,
-    guidance: float = 1.0,
+    temperature: float | int = Setup.temperature,
+    guidance: float | int = 1.0,
 ) -> dict[str, Any]:
     """Let an artist draw all kinds of texts, and judge it by `judged`."""
     asked = questions(seed, setup)
@@ -318,15 +322,21 @@ def operations(function: Callable[[], object]) -> int:
     return int(counter.get_total_flops())
 
 
+def decoder_operations(setup: Setup = Setup()) -> int:
+    """All that the training of the decoder computes, from one step."""
+    dalle = Dalle(len(WORDS), setup.num_codes, LENGTH, SIDE**2)
+    text = torch.zeros(setup.batch, LENGTH, dtype=torch.long)
+    codes = torch.zeros(setup.batch, SIDE**2, dtype=torch.long)
+    return setup.steps * operations(lambda: dalle_loss(dalle, (text, codes)).backward())
+
+
 def training_operations(setup: Setup = Setup()) -> int:
     """All that an artist's training computes, from one step of each part."""
-    token_ids, images = training_set(0, replace(setup, pictures=setup.batch))
-    vqvae, dalle = VQVAE(setup.num_codes), Dalle(len(WORDS), setup.num_codes, LENGTH, SIDE**2)
-    codes = encode(vqvae, images)
+    vqvae, images = VQVAE(setup.num_codes), torch.zeros(setup.batch, 3, SIZE, SIZE)
     plain = operations(lambda: plain_loss(vqvae.autoencoder, (images,)).backward())
     coded = operations(lambda: coded_loss(vqvae, (images,)).backward())
-    step = operations(lambda: dalle_loss(dalle, (token_ids, codes)).backward())
-    return plain * setup.plain_steps + coded * setup.code_steps + step * setup.steps
+    codes = plain * setup.plain_steps + coded * setup.code_steps
+    return codes + decoder_operations(setup)
 
 
 def drawing_operations(setup: Setup = Setup()) -> int:
@@ -384,46 +394,54 @@ def from_hex(digits: str) -> Float[Tensor, "24 24 3"]:
 
 
 def small(seed: int) -> dict[str, Any]:
-    """What a run of few steps gives, for a chapter that takes them again."""
-    artist = learn(seed, SMALL)
-    judge = train_judge(seed)
-    asked = questions(seed, SMALL)
-    return {
-        "reconstructed": reconstructed(judge, artist.vqvae, asked, seed),
-        "drawn": measure(artist, judge, seed, SMALL),
-    }
+    """What a run of few steps gives, for a chapter that takes them again.
+
+    Returns:
+        On pictures of held-out scenes: the "error" of the codes, in squares, how many are "used",
+        and the "loss" of the decoder.
+    """
+    vqvae = shared_codes(seed, SMALL)
+    dalle = learn(vqvae, seed, SMALL).dalle
+    generator = torch.Generator().manual_seed(50_000 + seed)
+    token_ids, images = sample(200, generator, withheld_pairs(SMALL.withheld), held_out=True)
+    codes = encode(vqvae, images)
+    with torch.no_grad():
+        loss = dalle_loss(dalle, (token_ids, codes)).item()
+    error = F.mse_loss(decode(vqvae, codes), images).item()
+    return {"error": error, "used": len(codes.unique()), "loss": loss}
 
 
 def run(seed: int) -> dict[str, Any]:
     """All of it with one seed, as it is recorded.
 
     Returns:
-        By the number of withheld pairs "reconstructed" and "drawn". For the default of them
-        "temperatures" and "guidance", drawn at others; "dvae", reconstructed; "gallery"; and
-        "small". "operations" of "training" and of "drawing" a picture; the judge on "real" ones.
+        "real", "reconstructed" and "dvae": pictures as they are, and after the codes of both
+        kinds; by the number of withheld pairs "drawn"; for the default of them "temperatures" and
+        "guidance", drawn at others, and a "gallery"; "operations" of "training" and of "drawing"
+        a picture.
     """
-    judge = train_judge(seed)
-    result: dict[str, Any] = {"reconstructed": {}, "drawn": {}}
+    judge, vqvae = train_judge(seed), shared_codes(seed)
+    most = replace(Setup(), withheld=max(WITHHELD))
+    asked = questions(seed, most)
+    dvae = learn_dvae(training_set(seed, most)[1], seed)
+    token_ids, images = sample(2_000, torch.Generator().manual_seed(80_000 + seed))
+    result: dict[str, Any] = {
+        "real": parts_right(read(judge, images), token_ids),
+        "reconstructed": reconstructed(judge, vqvae, asked, seed),
+        "dvae": reconstructed(judge, dvae, asked, seed),
+        "operations": {"training": training_operations(), "drawing": drawing_operations()},
+        "drawn": {},
+    }
     for withheld in WITHHELD:
         setup = replace(Setup(), withheld=withheld)
-        artist = learn(seed, setup)
-        asked = questions(seed, setup)
-        key = str(withheld)
-        result["reconstructed"][key] = reconstructed(judge, artist.vqvae, asked, seed)
-        result["drawn"][key] = measure(artist, judge, seed, setup)
-        if withheld != Setup.withheld:
-            continue
-        result["temperatures"] = {
-            str(t): measure(artist, judge, seed, temperature=t) for t in (1.0, 0.25)
-        }
-        result["guidance"] = {
-            str(s): measure(artist, judge, seed, guidance=s) for s in (1.5, 2.0, 3.0)
-        }
-        result["gallery"] = gallery(artist.draw, judge, seed)
-        dvae = learn_dvae(training_set(seed)[1], seed)
-        result["dvae"] = reconstructed(judge, dvae, asked, seed)
-    result["small"] = small(seed)
-    result["operations"] = {"training": training_operations(), "drawing": drawing_operations()}
-    token_ids, images = sample(2_000, torch.Generator().manual_seed(80_000 + seed))
-    result["real"] = parts_right(read(judge, images), token_ids)
+        artist = learn(vqvae, seed, setup)
+        result["drawn"][str(withheld)] = measure(artist, judge, seed, setup)
+        if withheld == Setup.withheld:
+            result["temperatures"] = {
+                str(t): measure(artist, judge, seed, temperature=t) for t in (1.0, 0.25)
+            }
+            result["guidance"] = {
+                str(s): measure(artist, judge, seed, guidance=s) for s in (1.5, 2.0, 3.0)
+            }
+            result["gallery"] = gallery(artist.draw, judge, seed)
     return result
