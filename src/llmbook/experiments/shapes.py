@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from llmbook.sizes import whole
@@ -127,7 +127,7 @@ def withheld_pairs(count: int, generator: torch.Generator | None = None) -> tupl
     return tuple(sorted(4 * colour + shape for colour, shape in chosen))
 
 
-def has_pair(token_ids: Captions, pairs: Collection[int]) -> Tensor:
+def has_pair(token_ids: Captions, pairs: Collection[int]) -> Bool[Tensor, " n"]:
     """Which captions name at least one of some pairs.
 
     Examples:
@@ -138,6 +138,22 @@ def has_pair(token_ids: Captions, pairs: Collection[int]) -> Tensor:
     things = token_ids[:, [[0, 1], [3, 4]]]
     numbers = 4 * things[..., 0] + things[..., 1] - _FIRST["shape"]
     return torch.isin(numbers, torch.tensor(sorted(pairs), dtype=numbers.dtype)).any(1)
+
+
+def is_held_out(token_ids: Captions) -> Bool[Tensor, " n"]:
+    """Which captions describe one of the scenes that are kept for tests: a fifth of all, by lot.
+
+    Each of their two things is met elsewhere, though not the two of them so.
+
+    Examples:
+        >>> every = captions(10_000, torch.Generator().manual_seed(0))
+        >>> round(is_held_out(every).double().mean().item(), 1)
+        0.2
+    """
+    a, b, relation, c, d = canonical(token_ids).long().unbind(1)
+    numbers = torch.stack((a, b - 4, relation - 8, c, d - 4)).T @ torch.tensor([128, 32, 16, 4, 1])
+    order = torch.randperm(2 * PAIRS**2, generator=torch.Generator().manual_seed(0))
+    return order[numbers] < 2 * PAIRS**2 // 5
 
 
 @cache
@@ -156,6 +172,7 @@ def captions(
     *,
     withheld: Collection[int] = (),
     only: Collection[int] | None = None,
+    held_out: bool | None = None,
 ) -> Captions:
     """Draw captions whose two things differ, each as likely as any other.
 
@@ -164,6 +181,7 @@ def captions(
         generator: Where the randomness comes from.
         withheld: Pairs that none of them names.
         only: Pairs of which each of them names at least one; without it, any will do.
+        held_out: Take those alone of which `is_held_out` says so, or, if it is false, the others.
 
     Returns:
         Token ids.
@@ -188,6 +206,8 @@ def captions(
     kept = ~has_pair(every, withheld)
     if only is not None:
         kept &= has_pair(every, only)
+    if held_out is not None:
+        kept &= is_held_out(every) == held_out
     if not kept.any():
         raise ValueError(f"no caption is left with withheld={withheld!r} and only={only!r}")
     left = every[kept]
@@ -253,7 +273,11 @@ def draw(token_ids: Captions, generator: torch.Generator | None = None) -> Image
 
 
 def sample(
-    n: int, generator: torch.Generator, withheld: Collection[int] = ()
+    n: int,
+    generator: torch.Generator,
+    withheld: Collection[int] = (),
+    *,
+    held_out: bool | None = None,
 ) -> tuple[Captions, Images]:
     """Draw captions, and a picture of each.
 
@@ -261,6 +285,7 @@ def sample(
         n: How many.
         generator: Where the randomness comes from.
         withheld: Pairs of a colour and a shape that come in none of them.
+        held_out: As in `captions`.
 
     Returns:
         Token ids and pictures.
@@ -270,7 +295,7 @@ def sample(
         >>> token_ids.shape, images.shape
         (torch.Size([3, 5]), torch.Size([3, 3, 24, 24]))
     """
-    token_ids = captions(n, generator, withheld=withheld)
+    token_ids = captions(n, generator, withheld=withheld, held_out=held_out)
     return token_ids, draw(token_ids, generator)
 
 
