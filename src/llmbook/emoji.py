@@ -190,8 +190,8 @@ def _make_sheet(package: str, vendor: str) -> bytes:
     sheet = Image.new("RGB", (COLUMNS * SIZE, lines * SIZE), "white")
     for number, one in enumerate(every):
         svg = _svgs(vendor)[_code(one.text)]
-        drawn = Image.open(io.BytesIO(resvg_py.svg_to_bytes(svg_string=svg, width=128, height=128)))
-        drawn = drawn.convert("RGBA")
+        png = resvg_py.svg_to_bytes(svg_string=svg, width=128, height=128)
+        drawn = Image.open(io.BytesIO(png)).convert("RGBA")
         drawn = drawn.crop(drawn.getchannel("A").getbbox())
         side = max(drawn.size)
         square = Image.new("RGBA", (side, side), (255, 255, 255, 0))

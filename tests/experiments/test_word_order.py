@@ -13,6 +13,7 @@ from llmbook.experiments.shapes import (
     captions,
     draw,
     has_pair,
+    is_held_out,
     swap,
     withheld_pairs,
 )
@@ -70,7 +71,8 @@ class Seer(nn.Module):
         """What a reader makes of the caption whose picture is nearest."""
         pictures = draw(self.known)
         nearest = torch.cdist(images.flatten(1), pictures.flatten(1)).argmin(1)
-        return Reader()(ended(self.known[nearest]))
+        read: Tensor = Reader()(ended(self.known[nearest]))
+        return read
 
 
 def perfect(ids: Tensor) -> DualEncoder:
@@ -97,8 +99,8 @@ def test_one_that_sees_nothing_guesses() -> None:
     torch.manual_seed(1)
     model = build(SMALL)
     with torch.no_grad():
-        for block in model.vision.blocks:
-            for parameter in block.parameters():
+        for name, parameter in model.vision.named_parameters():
+            if name.startswith("blocks"):
                 parameter.zero_()  # the class token alone is left
     result = judge(model, ids, images)
     assert result["both"] == 0
@@ -113,6 +115,7 @@ def test_preference_counts_ties_half() -> None:
 def test_training_never_shows_what_is_withheld() -> None:
     ids, images = _draw(Setup(batch=500), torch.Generator().manual_seed(0))
     assert not has_pair(ids, withheld_pairs(4)).any()
+    assert not is_held_out(ids).any()
     assert images.shape == (500, 3, 24, 24)
     assert len(SHAPES) == 4
 

@@ -167,9 +167,8 @@ def build(setup: Setup) -> DualEncoder:
     text = TextConfig(vocab_size=len(vocabulary()) + 2, max_len=MAX_WORDS + 1, eos_id=END, **sizes)
     model = Clip(ClipConfig(vision=vision, text=text, d_joint=setup.d_joint))
     if setup.text == "glove":
-        with torch.no_grad():
-            model.text.embedding.weight.copy_(word_vectors(setup.d_model))
-        model.text.embedding.weight.requires_grad_(False)
+        table: Any = model.text.embedding
+        table.weight = nn.Parameter(word_vectors(setup.d_model).clone(), requires_grad=False)
     return model
 
 
@@ -223,7 +222,8 @@ def moved(
 def pair_loss(model: nn.Module, batch: tuple[Ids, Float[Tensor, "b 3 h w"]]) -> Float[Tensor, ""]:
     """CLIP's loss of a batch of texts and pictures; equal texts share the target."""
     token_ids, images = batch
-    return clip_loss(*model(token_ids, images), repeats(token_ids))
+    logits_per_image, logits_per_text = model(token_ids, images)
+    return clip_loss(logits_per_image, logits_per_text, repeats(token_ids))
 
 
 def fit(
