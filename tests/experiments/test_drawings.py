@@ -27,6 +27,7 @@ from llmbook.experiments.drawings import (
     training_operations,
     training_set,
 )
+from llmbook.experiments.results import recorded
 from llmbook.experiments.shapes import (
     Judge,
     canonical,
@@ -128,7 +129,7 @@ def test_a_seed_decides_what_is_learnt_and_drawn() -> None:
     shown = gallery(artists[0].draw, Judge(), 0, TINY, count=2)
     assert [one["kind"] for one in shown] == ["new", "new", "withheld", "withheld"]
     picture = from_hex(shown[0]["picture"])
-    assert picture.shape == (24, 24, 3)
+    assert picture.shape == (3, 24, 24)
     assert 0 <= picture.min() <= picture.max() <= 1
 
 
@@ -152,3 +153,16 @@ def test_operations_are_those_of_the_matrices() -> None:
     assert drawing_operations(TINY) > 0
     artist = Artist(VQVAE(8), Dalle(12, 8, 5, 36))
     assert artist.draw(captions(2, torch.Generator()), torch.Generator()).shape == (2, 3, 24, 24)
+
+
+def test_the_record_is_whole_and_its_shares_add_up() -> None:
+    for run in recorded("drawings"):
+        assert run["real"]["all"] > 0.99
+        for withheld in map(str, drawings.WITHHELD):
+            drawn = run["drawn"][withheld]
+            for shares in drawn["things"].values():
+                assert sum(shares.values()) == pytest.approx(1)
+            assert run["reconstructed"]["new"]["all"] > drawn["shuffled"]["all"]
+            for kind in ("trained", "new", "withheld", "shuffled"):
+                assert drawn[kind]["all"] <= min(drawn[kind].values())
+        assert {one["kind"] for one in run["gallery"]} == {"new", "withheld"}
