@@ -45,6 +45,8 @@ EXPERIMENTS = {
     "addition-sizes": Experiment("llmbook.experiments.emergence:by_size", FIVE),
     "answers": Experiment("llmbook.experiments.answers:run", (0, 1, 2)),
     "copying": Experiment("llmbook.experiments.copying:compare", (0, 1, 2)),
+    "denoising": Experiment("llmbook.experiments.denoising:run", (0, 1, 2)),
+    "denoising-small": Experiment("llmbook.experiments.denoising:small", (0,)),
     "drawings": Experiment("llmbook.experiments.drawings:run", (0, 1, 2)),
     "drawings-small": Experiment("llmbook.experiments.drawings:small", (0,)),
     "ladder": Experiment("llmbook.experiments.ladder:climb", (0, 1, 2)),
