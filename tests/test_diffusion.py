@@ -163,30 +163,18 @@ def test_wrong_input_is_named() -> None:
     for message, wrong in (
         ("steps must be positive, got 0", lambda: betas(0)),
         ("schedule must be one of linear, scaled_linear, cosine, got 'x'", lambda: betas(3, "x")),
-        (
-            "need 0 < start <= end < 1, got start=0.5 and end=0.1",
-            lambda: betas(3, start=0.5, end=0.1),
-        ),
+        ("need 0 < start <= end < 1, got start=0.5 and end=0.1", lambda: betas(3, start=0.5, end=0.1)),
         (r"noise must be of shape \(2, 3\), got \(3,\)", lambda: add_noise(x, x[0], 0, beta)),
         ("t must be from 0 to 9, got 10", lambda: add_noise(x, x, 10, beta)),
         ("t must be from 0 to 9, got -1", lambda: ddim_step(x, x, -1, beta)),
         ("t must be a whole number, got 1.5", lambda: add_noise(x, x, 1.5, beta)),  # type: ignore[arg-type]
-        (
-            r"one step for each of 2 pictures, got shape \(3,\)",
-            lambda: add_noise(x, x, torch.arange(3), beta),
-        ),
+        (r"one step for each of 2 pictures, got shape \(3,\)", lambda: add_noise(x, x, torch.arange(3), beta)),
         ("previous must be before t = 4, got 4", lambda: ddpm_step(x, x, 4, beta, previous=4)),
-        (
-            r"predicted must be of shape \(2, 3\), got \(1, 3\)",
-            lambda: ddpm_step(x, x[:1], 4, beta),
-        ),
+        (r"predicted must be of shape \(2, 3\), got \(1, 3\)", lambda: ddpm_step(x, x[:1], 4, beta)),
         ("eta must be from 0 to 1, got 2", lambda: ddim_step(x, x, 4, beta, x, eta=2)),
         ("noise must be given where eta is not 0", lambda: ddim_step(x, x, 4, beta, eta=0.5)),
         ("steps must be from 1 to 10, got 11", lambda: timesteps(10, 11)),
-        (
-            r"betas must be one row of numbers, got shape \(0,\)",
-            lambda: add_noise(x, x, 0, beta[:0]),
-        ),
+        (r"betas must be one row of numbers, got shape \(0,\)", lambda: add_noise(x, x, 0, beta[:0])),
         (
             "sampler must be 'ddim' or 'ddpm', got 'x'",
             lambda: next(denoise(lambda x, t: x, x, beta, torch.Generator(), sampler="x")),

@@ -127,9 +127,7 @@ def test_all_parts_learn() -> None:
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
 
-def test_the_divergence_from_uniform_is_nothing_for_uniform_and_the_logarithm_for_one_code() -> (
-    None
-):
+def test_the_divergence_from_uniform_is_nothing_for_uniform_and_the_logarithm_for_one_code() -> None:
     model = DVAE(4, kl_weight=1)
     for bias, expected in ((0.0, 0.0), (1e3, 4.0)):
         last = model.autoencoder.down[-1]
