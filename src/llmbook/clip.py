@@ -350,10 +350,11 @@ def clip_loss(
            -\sum_j q_{ji} \log \frac{e^{z_{ji}}}{\sum_k e^{z_{ki}}}\Big),
       \qquad q_{ij} = \frac{[i \text{ and } j \text{ fit}]}{\text{number that fit}}$$
 
-    Pair $i$ is in row $i$ and column $i$. If a text comes twice in a batch, both its copies are
-    right, and with `same` each gets half of the target. The least possible loss is then not 0 but
-    the targets' entropy: $\ln m$ in a row where $m$ texts are right. Without `same`, a model is
-    punished for what it cannot know, which of two equal texts is meant.
+    Pair $i$ is in row $i$ and column $i$. Where several texts of a batch say the same, all of them
+    are right, and with `same` each gets an equal share of the target. The least possible loss is
+    then not 0 but the targets' entropy: $\ln m$ in a row where $m$ texts are right. Without `same`,
+    the loss falls further if texts that say the same in other words are told apart. Texts that are
+    equal letter by letter can't be: their columns are equal, and `same` changes nothing.
 
     Args:
         logits_per_image: What `Clip.forward` gives for a batch of pairs: a row for each picture.

@@ -24,6 +24,7 @@ from llmbook.experiments.word_order import (
     build,
     ended,
     fit,
+    in_order,
     judge,
     preference,
 )
@@ -118,6 +119,18 @@ def test_training_never_shows_what_is_withheld() -> None:
     assert not is_held_out(ids).any()
     assert images.shape == (500, 3, 24, 24)
     assert len(SHAPES) == 4
+
+
+def test_one_sided_training_shows_no_scene_beside_its_mirror_image() -> None:
+    """Though captions come in both orders; the full batch is there, and nothing held out."""
+    setup = Setup(one_sided=True, batch=300)
+    ids, images = _draw(setup, torch.Generator().manual_seed(0))
+    assert len(ids) == len(images) == 300
+    assert in_order(ids).all()
+    assert not in_order(swap(ids)).any()
+    assert 100 < (ids[:, 2] >= 10).sum() < 200
+    assert not is_held_out(ids).any()
+    assert not has_pair(ids, withheld_pairs(4)).any()
 
 
 @pytest.mark.parametrize("text", ["transformer", "bag"])

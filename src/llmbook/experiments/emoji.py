@@ -67,7 +67,7 @@ class Setup:
     text: str = "glove"
     vendors: tuple[str, ...] = VENDORS
     held_out: int = 200
-    steps: int = 600
+    steps: int = 400
     batch: int = 128
     lr: float | int = 3e-3
     muon_lr: float | int = 0.02

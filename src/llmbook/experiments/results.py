@@ -55,6 +55,7 @@ EXPERIMENTS = {
     "stories": Experiment("llmbook.experiments.skills:run", FIVE),
     "sweep": Experiment("llmbook.experiments.sweep:run", (0, 1)),
     "text-to-text": Experiment("llmbook.experiments.text_to_text:compare_optimizers", FIVE),
+    "word-order": Experiment("llmbook.experiments.word_order:run", (0, 1, 2)),
     "word-vectors": Experiment("llmbook.experiments.word_tests:by_epochs", FIVE),
 }
 
