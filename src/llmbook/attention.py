@@ -178,6 +178,7 @@ class MultiHeadAttention(nn.Module):
         bias: Biases in the four projections.
         dropout: Probability of zeroing a weight while training.
         d_head: Width of a head; `d_model / num_heads` if left out.
+        qkv_bias: Biases in queries, keys and values; as `bias` says if left out.
 
     Raises:
         ValueError: If a size is not positive or heads do not divide.
@@ -205,6 +206,7 @@ class MultiHeadAttention(nn.Module):
         dropout: float | int = 0.0,
         *,
         d_head: int | None = None,
+        qkv_bias: bool | None = None,
     ) -> None:
         super().__init__()
         d_model, num_heads = whole("d_model", d_model), whole("num_heads", num_heads)
@@ -227,9 +229,10 @@ class MultiHeadAttention(nn.Module):
         self.d_model, self.num_heads, self.num_kv_heads = d_model, num_heads, num_kv_heads
         self.d_head = d_model // num_heads if d_head is None else d_head
         self.dropout = dropout
-        self.query = nn.Linear(d_model, num_heads * self.d_head, bias)
-        self.key = nn.Linear(d_model, num_kv_heads * self.d_head, bias)
-        self.value = nn.Linear(d_model, num_kv_heads * self.d_head, bias)
+        qkv_bias = bias if qkv_bias is None else qkv_bias
+        self.query = nn.Linear(d_model, num_heads * self.d_head, qkv_bias)
+        self.key = nn.Linear(d_model, num_kv_heads * self.d_head, qkv_bias)
+        self.value = nn.Linear(d_model, num_kv_heads * self.d_head, qkv_bias)
         self.out = nn.Linear(num_heads * self.d_head, d_model, bias)
 
     def forward(

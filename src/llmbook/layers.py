@@ -12,11 +12,18 @@ from torch import Tensor, nn
 from llmbook.sizes import whole
 
 _Norm = TypeVar("_Norm", bound=nn.Module)
+
+
+def _quick_gelu(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(1.702 * x)
+
+
 # A name, its function, and whether that gates a second projection.
 ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], bool]] = {
     "relu": (F.relu, False),
     "gelu": (F.gelu, False),
     "gelu_tanh": (partial(F.gelu, approximate="tanh"), False),
+    "quick_gelu": (_quick_gelu, False),
     "swiglu": (F.silu, True),
     "geglu": (partial(F.gelu, approximate="tanh"), True),
 }
@@ -130,9 +137,10 @@ class FeedForward(nn.Module):
         d_ff: Width of the hidden layer; 4 × `d_model` in the paper. A gate is a third matrix, so
             with SwiGLU 8/3 × `d_model` costs as much.
         activation: $\phi$: "relu", as in the paper; "gelu", as in BERT; "gelu_tanh", its
-            approximation of the time when that was faster, as in GPT; or one with a gate, "swiglu"
-            as in Llama and "geglu", with that approximation, as in T5's second version, whose
-            biases are usually left out.
+            approximation of the time when that was faster, as in GPT; "quick_gelu", a coarser one,
+            $x\,\sigma(1.702\,x)$, as in CLIP; or one with a gate, "swiglu" as in Llama and
+            "geglu", with GPT's approximation, as in T5's second version, whose biases are usually
+            left out.
         bias: Biases in all matrices.
 
     Raises:

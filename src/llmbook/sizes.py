@@ -30,6 +30,28 @@ def whole(name: str, value: Any) -> int:
         raise TypeError(f"{name} must be a whole number, got {value!r}") from None
 
 
+def positive(**sizes: Any) -> list[int]:
+    """Give sizes as Python's integers, all of them above 0.
+
+    Args:
+        **sizes: By what they are called, for the error.
+
+    Raises:
+        TypeError: If one is no whole number.
+        ValueError: If one is not positive.
+
+    Examples:
+        >>> positive(rows=2, columns=0)
+        Traceback (most recent call last):
+        ValueError: columns must be positive, got 0
+    """
+    found = {name: whole(name, value) for name, value in sizes.items()}
+    for name, value in found.items():
+        if value <= 0:
+            raise ValueError(f"{name} must be positive, got {value}")
+    return list(found.values())
+
+
 def number(name: str, value: SupportsFloat) -> float | int:
     """Give a number as Python's, whatever type it came as; integers stay integers.
 

@@ -36,6 +36,7 @@ class TransformerBlock(nn.Module):
         bias: Biases in all matrices and norms.
         norm_eps: What the norms add under their root.
         norm: Makes the norms. `nn.LayerNorm` is ours in one fused step, which trains faster.
+        qkv_bias: Biases in queries, keys and values; as `bias` says if left out.
 
     Raises:
         ValueError: If a size is not positive or `num_heads` does not divide `d_model`.
@@ -64,10 +65,11 @@ class TransformerBlock(nn.Module):
         bias: bool = True,
         norm_eps: float | int = 1e-5,
         norm: Callable[..., nn.Module] = LayerNorm,
+        qkv_bias: bool | None = None,
     ) -> None:
         super().__init__()
         self.d_model, self.norm_first = d_model, norm_first
-        self.attention = MultiHeadAttention(d_model, num_heads, bias=bias)
+        self.attention = MultiHeadAttention(d_model, num_heads, bias=bias, qkv_bias=qkv_bias)
         self.norm1 = norm(d_model, eps=norm_eps, bias=bias)
         self.feed_forward = FeedForward(d_model, d_ff, activation, bias)
         self.norm2 = norm(d_model, eps=norm_eps, bias=bias)

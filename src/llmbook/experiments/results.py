@@ -45,6 +45,10 @@ EXPERIMENTS = {
     "addition-sizes": Experiment("llmbook.experiments.emergence:by_size", FIVE),
     "answers": Experiment("llmbook.experiments.answers:run", (0, 1, 2)),
     "copying": Experiment("llmbook.experiments.copying:compare", (0, 1, 2)),
+    "denoising": Experiment("llmbook.experiments.denoising:run", (0, 1, 2)),
+    "denoising-small": Experiment("llmbook.experiments.denoising:small", (0,)),
+    "drawings": Experiment("llmbook.experiments.drawings:run", (0, 1, 2)),
+    "drawings-small": Experiment("llmbook.experiments.drawings:small", (0,)),
     "ladder": Experiment("llmbook.experiments.ladder:climb", (0, 1, 2)),
     "ladder-rates": Experiment("llmbook.experiments.ladder:choose", (0,)),
     "preferences": Experiment("llmbook.experiments.preferring:compare", (0, 1, 2)),
@@ -53,6 +57,7 @@ EXPERIMENTS = {
     "stories": Experiment("llmbook.experiments.skills:run", FIVE),
     "sweep": Experiment("llmbook.experiments.sweep:run", (0, 1)),
     "text-to-text": Experiment("llmbook.experiments.text_to_text:compare_optimizers", FIVE),
+    "word-order": Experiment("llmbook.experiments.word_order:run", (0, 1, 2)),
     "word-vectors": Experiment("llmbook.experiments.word_tests:by_epochs", FIVE),
 }
 
