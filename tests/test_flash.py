@@ -8,14 +8,28 @@ from llmbook.flash import online_attention
 
 
 @settings(max_examples=50, deadline=None)
-@given(queries=st.integers(1, 20), keys=st.integers(1, 40), block=st.integers(1, 50), scale=st.sampled_from([0.1, 1.0, 1000.0]))
-def test_in_blocks_it_gives_what_pytorch_gives_at_once_and_the_same_gradients(queries, keys, block, scale) -> None:  # type: ignore[no-untyped-def]
+@given(
+    queries=st.integers(1, 20),
+    keys=st.integers(1, 40),
+    block=st.integers(1, 50),
+    scale=st.sampled_from([0.1, 1.0, 1000.0]),
+)
+def test_in_blocks_it_gives_what_pytorch_gives_at_once_and_the_same_gradients(  # type: ignore[no-untyped-def]
+    queries, keys, block, scale
+) -> None:
     generator = torch.Generator().manual_seed(queries * 100 + keys)
-    query, key, value = (torch.randn(2, n, 5, generator=generator, dtype=torch.float64) for n in (queries, keys, keys))
-    inputs = [(scale * query).requires_grad_(), key.requires_grad_(), value.requires_grad_()]
+    query, key, value = (
+        torch.randn(2, n, 5, generator=generator, dtype=torch.float64)
+        for n in (queries, keys, keys)
+    )
+    inputs = (scale * query).requires_grad_(), key.requires_grad_(), value.requires_grad_()
     ours, whole = online_attention(*inputs, block), F.scaled_dot_product_attention(*inputs)
     torch.testing.assert_close(ours, whole, rtol=0, atol=1e-10)
-    for a, b in zip(torch.autograd.grad(ours.square().sum(), inputs), torch.autograd.grad(whole.square().sum(), inputs), strict=True):
+    for a, b in zip(
+        torch.autograd.grad(ours.square().sum(), inputs),
+        torch.autograd.grad(whole.square().sum(), inputs),
+        strict=True,
+    ):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-9)
 
 
@@ -48,7 +62,8 @@ def test_it_holds_a_block_of_scores_where_dense_attention_holds_all() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_low_precision_stays_near_float32(dtype: torch.dtype) -> None:
     x = torch.randn(2, 60, 8, generator=torch.Generator().manual_seed(0))
-    narrow = online_attention(*(x.to(dtype),) * 3, 16)
+    low = x.to(dtype)
+    narrow = online_attention(low, low, low, 16)
     assert narrow.dtype == dtype
     assert (narrow.float() - F.scaled_dot_product_attention(x, x, x)).abs().max() < 0.05
 

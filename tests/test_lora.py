@@ -22,23 +22,42 @@ def filled(linear: nn.Linear, rank: int, alpha: float | int) -> LoRA:
 
 @pytest.mark.parametrize("case", range(len(SHAPES)))
 def test_output_gradients_and_the_merged_matrix_are_those_of_peft(case: int) -> None:
-    theirs = {name.partition(".")[2]: torch.from_numpy(array) for name, array in saved("peft").items() if name.startswith(f"{case}.")}
+    theirs = {
+        name.partition(".")[2]: torch.from_numpy(array)
+        for name, array in saved("peft").items()
+        if name.startswith(f"{case}.")
+    }
     d_in, d_out, rank, alpha, bias = SHAPES[case]
     linear = nn.Linear(d_in, d_out, bias).double()
-    linear.load_state_dict({"weight": theirs["weight"], **({"bias": theirs["bias"]} if bias else {})})
+    linear.load_state_dict(
+        {"weight": theirs["weight"], **({"bias": theirs["bias"]} if bias else {})}
+    )
     layer = LoRA(linear, rank, alpha)
-    layer.load_state_dict({"down": theirs["down"], "up": theirs["up"], **{f"linear.{k}": v for k, v in linear.state_dict().items()}})
+    layer.load_state_dict(
+        {
+            "down": theirs["down"],
+            "up": theirs["up"],
+            **{f"linear.{k}": v for k, v in linear.state_dict().items()},
+        }
+    )
     output = layer(theirs["x"])
     output.square().sum().backward()
-    close = {"rtol": 0, "atol": 1e-10}
-    torch.testing.assert_close(output, theirs["output"], **close)
-    torch.testing.assert_close(layer.down.grad, theirs["down gradient"], **close)
-    torch.testing.assert_close(layer.up.grad, theirs["up gradient"], **close)
-    torch.testing.assert_close(layer.merge().weight, theirs["merged"].requires_grad_(), **close)
+    torch.testing.assert_close(output, theirs["output"], rtol=0, atol=1e-10)
+    torch.testing.assert_close(layer.down.grad, theirs["down gradient"], rtol=0, atol=1e-10)
+    torch.testing.assert_close(layer.up.grad, theirs["up gradient"], rtol=0, atol=1e-10)
+    torch.testing.assert_close(
+        layer.merge().weight, theirs["merged"].requires_grad_(), rtol=0, atol=1e-10
+    )
 
 
 @settings(max_examples=40, deadline=None)
-@given(d_in=st.integers(1, 9), d_out=st.integers(1, 9), data=st.data(), alpha=st.sampled_from([0.5, 1, 16]), bias=st.booleans())
+@given(
+    d_in=st.integers(1, 9),
+    d_out=st.integers(1, 9),
+    data=st.data(),
+    alpha=st.sampled_from([0.5, 1, 16]),
+    bias=st.booleans(),
+)
 def test_merged_it_gives_what_the_two_paths_give(d_in, d_out, data, alpha, bias) -> None:  # type: ignore[no-untyped-def]
     rank = data.draw(st.integers(1, min(d_in, d_out)))
     layer = filled(nn.Linear(d_in, d_out, bias).double(), rank, alpha)
@@ -103,7 +122,9 @@ def test_no_rows_give_no_rows() -> None:
 def test_what_does_not_fit_is_named() -> None:
     linear = nn.Linear(4, 3)
     for rank in (0, 4, -1):
-        with pytest.raises(ValueError, match=f"rank must be from 1 to 3, the matrix's own, got {rank}"):
+        with pytest.raises(
+            ValueError, match=f"rank must be from 1 to 3, the matrix's own, got {rank}"
+        ):
             LoRA(linear, rank, 1)
     with pytest.raises(ValueError, match="alpha must be positive, got 0"):
         LoRA(linear, 1, 0)

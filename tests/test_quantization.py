@@ -9,21 +9,41 @@ from torch import nn
 
 from llmbook.generation import generate
 from llmbook.llama import Llama, LlamaConfig
-from llmbook.quantization import Int8Linear, from_q8_0, int8_product, q8_0, quantize, stored_bits, to_int8
+from llmbook.quantization import (
+    Int8Linear,
+    from_q8_0,
+    int8_product,
+    q8_0,
+    quantize,
+    stored_bits,
+    to_int8,
+)
 
 Q8_0 = gguf.GGMLQuantizationType.Q8_0
-CONFIG = LlamaConfig(vocab_size=50, d_model=16, num_layers=2, num_heads=4, num_kv_heads=2, d_ff=40, max_len=32)
+CONFIG = LlamaConfig(
+    vocab_size=50, d_model=16, num_layers=2, num_heads=4, num_kv_heads=2, d_ff=40, max_len=32
+)
 
 
 @settings(max_examples=150, deadline=None)
-@given(hnp.arrays(np.float32, st.tuples(st.integers(1, 3), st.sampled_from([32, 64])), elements=st.floats(-1e6, 1e6, width=32)))
+@given(
+    hnp.arrays(
+        np.float32,
+        st.tuples(st.integers(1, 3), st.sampled_from([32, 64])),
+        elements=st.floats(-1e6, 1e6, width=32),
+    )
+)
 def test_q8_0_is_ggufs_bit_for_bit_and_comes_back_as_ggufs(array) -> None:  # type: ignore[no-untyped-def]
-    with np.errstate(over="ignore", invalid="ignore"):  # of denormal numbers, whose inverse has no float
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # of denormal numbers, whose inverse has no float
         expected = gguf.quants.quantize(array, Q8_0)
     data = q8_0(array)
     if np.abs(array).max() > 1e-30 or not array.any():
         assert data == expected.tobytes()
-    np.testing.assert_array_equal(from_q8_0(expected.tobytes(), array.shape), gguf.quants.dequantize(expected, Q8_0))
+    np.testing.assert_array_equal(
+        from_q8_0(expected.tobytes(), array.shape), gguf.quants.dequantize(expected, Q8_0)
+    )
 
 
 def test_halves_are_rounded_away_from_zero_as_in_c() -> None:
@@ -40,9 +60,19 @@ def test_a_block_of_32_numbers_takes_34_bytes_and_8_and_a_half_bits_each() -> No
 
 
 @settings(max_examples=60, deadline=None)
-@given(rows=st.integers(1, 4), groups=st.integers(1, 4), group=st.integers(1, 6), bits=st.integers(2, 8), seed=st.integers(0, 99))
-def test_no_weight_is_off_by_more_than_half_a_step_of_its_group_and_the_largest_by_nothing(rows, groups, group, bits, seed) -> None:  # type: ignore[no-untyped-def]
-    weight = torch.randn(rows, groups * group, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+@given(
+    rows=st.integers(1, 4),
+    groups=st.integers(1, 4),
+    group=st.integers(1, 6),
+    bits=st.integers(2, 8),
+    seed=st.integers(0, 99),
+)
+def test_no_weight_is_off_by_more_than_half_a_step_of_its_group_and_the_largest_by_nothing(  # type: ignore[no-untyped-def]
+    rows, groups, group, bits, seed
+) -> None:
+    weight = torch.randn(
+        rows, groups * group, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     coded = quantize(weight, bits, group)
     off = (coded.dequantize() - weight).abs().view(rows, groups, group)
     assert (off <= coded.scales[..., None] / 2 + 1e-12).all()
@@ -110,7 +140,9 @@ def test_smollm2_in_bytes_stays_near_itself() -> None:
     from llmbook.pretrained import smollm2
 
     model, tokenizer = smollm2()
-    token_ids = torch.tensor([tokenizer.encode("The capital of France is Paris, and that of Italy is Rome.")])
+    token_ids = torch.tensor(
+        [tokenizer.encode("The capital of France is Paris, and that of Italy is Rome.")]
+    )
     with torch.inference_mode():
         exact, rounded = (m(token_ids)[0].log_softmax(-1) for m in (model, to_int8(model)))
     divergence = (exact.exp() * (exact - rounded)).sum(-1)
@@ -137,7 +169,9 @@ def test_what_does_not_fit_is_named() -> None:
         quantize(torch.ones(2, 0))
     with pytest.raises(ValueError, match="weight must be finite"):
         quantize(torch.tensor([[1.0, float("nan")]]))
-    with pytest.raises(ValueError, match=r"rows that 32 divides, and at least one, got shape \(2, 33\)"):
+    with pytest.raises(
+        ValueError, match=r"rows that 32 divides, and at least one, got shape \(2, 33\)"
+    ):
         q8_0(np.ones((2, 33)))
     with pytest.raises(ValueError, match="at least one, got shape"):
         q8_0(np.ones((0, 32)))

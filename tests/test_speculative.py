@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -8,9 +9,11 @@ from hypothesis import strategies as st
 from llmbook.generation import generate
 from llmbook.gpt import GPT, GPTConfig
 from llmbook.llama import Llama, LlamaConfig
-from llmbook.speculative import Counts, ModelDraft, NgramDraft, first_layers, speculate
+from llmbook.speculative import Counts, Draft, ModelDraft, NgramDraft, first_layers, speculate
 
-CONFIG = LlamaConfig(vocab_size=12, d_model=16, num_layers=3, num_heads=4, num_kv_heads=2, d_ff=40, max_len=128)
+CONFIG = LlamaConfig(
+    vocab_size=12, d_model=16, num_layers=3, num_heads=4, num_kv_heads=2, d_ff=40, max_len=128
+)
 
 
 def speaker(seed: int = 0, config: LlamaConfig = CONFIG) -> Llama:
@@ -29,11 +32,16 @@ class Fixed:
         self.probs = torch.tensor(probs, dtype=torch.float64)
 
     def propose(self, text, count, temperature, generator):  # type: ignore[no-untyped-def]
-        drawn = torch.multinomial(self.probs, count, replacement=True, generator=generator) if count else torch.zeros(0)
+        """Draw from them."""
+        drawn = (
+            torch.multinomial(self.probs, count, replacement=True, generator=generator)
+            if count
+            else torch.zeros(0)
+        )
         return drawn.long().tolist(), self.probs.expand(count, -1)
 
 
-DRAFTS = {
+DRAFTS: dict[str, Callable[[Llama], Draft]] = {
     "its own text": lambda model: NgramDraft(),
     "its first layer": lambda model: ModelDraft(first_layers(model, 1)),
     "all of it": lambda model: ModelDraft(model),
@@ -44,8 +52,15 @@ DRAFTS = {
 
 @pytest.mark.parametrize("draft", DRAFTS)
 @settings(max_examples=8, deadline=None)
-@given(guesses=st.integers(1, 9), count=st.integers(1, 40), seed=st.integers(0, 3), prompt=st.lists(st.integers(0, 11), min_size=1, max_size=6))
-def test_greedy_tokens_are_those_of_the_model_alone_whatever_guesses(draft, guesses, count, seed, prompt) -> None:  # type: ignore[no-untyped-def]
+@given(
+    guesses=st.integers(1, 9),
+    count=st.integers(1, 40),
+    seed=st.integers(0, 3),
+    prompt=st.lists(st.integers(0, 11), min_size=1, max_size=6),
+)
+def test_greedy_tokens_are_those_of_the_model_alone_whatever_guesses(  # type: ignore[no-untyped-def]
+    draft, guesses, count, seed, prompt
+) -> None:
     model = speaker(seed)
     written = list(speculate(model, DRAFTS[draft](model), prompt, count, guesses=guesses))
     assert written == list(generate(model, prompt, count))
@@ -58,16 +73,32 @@ def test_drawn_tokens_have_the_distribution_of_the_model_alone(draft: str) -> No
     model = speaker(1, replace(CONFIG, num_layers=1))
     prompt, temperature, runs = [1, 2, 1], 2.0, 400
     p = (model(torch.tensor([prompt]))[0, -1] / temperature).softmax(-1)
-    pairs = torch.cat([(model(torch.tensor([[*prompt, first]]))[0, -1] / temperature).softmax(-1)[None] for first in range(12)])
+    pairs = torch.cat(
+        [
+            (model(torch.tensor([[*prompt, first]]))[0, -1] / temperature).softmax(-1)[None]
+            for first in range(12)
+        ]
+    )
     expected = (p[:, None] * pairs).detach()
     generator = torch.Generator().manual_seed(0)
     found = torch.zeros(12, 12)
     for _ in range(runs):
-        written = speculate(model, DRAFTS[draft](model), prompt, 2, guesses=2, temperature=temperature, generator=generator)
+        written = speculate(
+            model,
+            DRAFTS[draft](model),
+            prompt,
+            2,
+            guesses=2,
+            temperature=temperature,
+            generator=generator,
+        )
         found[tuple(written)] += 1
     often = expected.flatten() * runs >= 5  # rarer pairs are counted together
     observed = [*found.flatten()[often].tolist(), found.flatten()[~often].sum().item()]
-    share = [*(expected.flatten()[often] * runs).tolist(), expected.flatten()[~often].sum().item() * runs]
+    share = [
+        *(expected.flatten()[often] * runs).tolist(),
+        expected.flatten()[~often].sum().item() * runs,
+    ]
     assert chisquare(observed, share).pvalue > 1e-3
 
 
@@ -89,7 +120,10 @@ def test_with_a_draft_that_is_always_wrong_every_token_is_a_pass() -> None:
 def test_the_draft_of_a_text_that_repeats_itself_copies() -> None:
     draft = NgramDraft(2)
     assert draft.propose([1, 2, 3, 9, 1, 2], 9, 0, None) == ([3, 9, 1, 2], None)
-    assert draft.propose([5, 2, 7, 8, 2], 1, 0, None) == ([7], None)  # one token, if two stand nowhere
+    assert draft.propose([5, 2, 7, 8, 2], 1, 0, None) == (
+        [7],
+        None,
+    )  # one token, if two stand nowhere
     assert draft.propose([1, 2, 3], 4, 0, None) == ([], None)
     assert draft.propose([4], 4, 0, None) == ([], None)
 
@@ -97,7 +131,11 @@ def test_the_draft_of_a_text_that_repeats_itself_copies() -> None:
 def test_first_layers_share_weights_and_leave_the_model_whole() -> None:
     model = speaker()
     draft = first_layers(model, 2)
-    assert [len(m.blocks) for m in (model, draft)] == [m.config.num_layers for m in (model, draft)] == [3, 2]
+    assert (
+        [len(m.blocks) for m in (model, draft)]
+        == [m.config.num_layers for m in (model, draft)]
+        == [3, 2]
+    )
     assert draft.embedding.weight is model.embedding.weight
     token_ids = torch.tensor([[1, 2, 3]])
     h = model.embedding(token_ids)
@@ -108,7 +146,9 @@ def test_first_layers_share_weights_and_leave_the_model_whole() -> None:
 
 def test_a_gpt_can_be_both_and_modes_come_back() -> None:
     torch.manual_seed(0)
-    config = GPTConfig(vocab_size=12, d_model=16, num_layers=2, num_heads=2, max_len=40, dropout=0.5)
+    config = GPTConfig(
+        vocab_size=12, d_model=16, num_layers=2, num_heads=2, max_len=40, dropout=0.5
+    )
     model, draft = GPT(config).double(), GPT(config).double()
     written = list(speculate(model, ModelDraft(draft), [1, 2], 20))
     assert written == list(generate(model, [1, 2], 20))

@@ -170,7 +170,7 @@ class Llama(nn.Module):
         )
         self.blocks = nn.ModuleList(LlamaBlock(config) for _ in range(config.num_layers))
         self.norm = RMSNorm(config.d_model, config.norm_eps)
-        self.head: nn.Module | None = (
+        self.head = (
             None if config.tied else nn.Linear(config.d_model, config.vocab_size, bias=False)
         )
         for parameter in self.parameters():
@@ -230,7 +230,7 @@ class Llama(nn.Module):
 
     def unembed(self, hidden: Hidden) -> Float[Tensor, "batch query vocab"]:
         """Turn the last hidden states into logits, one for each token of the vocabulary."""
-        layer = self.embedding if self.head is None else self.head
+        layer: nn.Module = self.embedding if self.head is None else self.head
         if isinstance(layer, nn.Embedding | nn.Linear):
             return unembedded(hidden, layer.weight)
         logits: Tensor = layer(hidden)  # as `llmbook.quantization.to_int8` has it

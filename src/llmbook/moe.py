@@ -225,4 +225,3 @@ def balance_loss(routing: Routing) -> Float[Tensor, ""]:
         raise ValueError("balance_loss needs at least one token, got none")
     shares = load(routing.experts, experts).to(routing.probs) / tokens
     return experts * (shares * routing.probs.mean(0)).sum()
-

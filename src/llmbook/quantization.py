@@ -31,7 +31,8 @@ class Quantized(NamedTuple):
     def dequantize(self) -> Float[Tensor, "*rows columns"]:
         """The matrix again, but for rounding: each code times the scale of its group."""
         groups = self.codes.unflatten(-1, (self.scales.shape[-1], -1))
-        return (groups * self.scales[..., None]).flatten(-2)
+        weight: Tensor = (groups * self.scales[..., None]).flatten(-2)
+        return weight
 
 
 def quantize(

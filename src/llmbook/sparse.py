@@ -166,7 +166,8 @@ def strided_attention(
     from_near = near.unflatten(-2, (-1, stride)) @ near_values
     from_far = far.unflatten(-2, (-1, stride)).transpose(-3, -2) @ far_value
     mixed = from_near.flatten(-3, -2) + from_far.transpose(-3, -2).flatten(-3, -2)
-    return mixed[..., :seq, :]
+    output: Tensor = mixed[..., :seq, :]
+    return output
 
 
 def _blocks(

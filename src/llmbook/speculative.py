@@ -184,8 +184,7 @@ def speculate(
         raise ValueError("token_ids must hold at least one token, got none")
     if min(max_new_tokens, guesses) < 1:
         raise ValueError(
-            "max_new_tokens and guesses must be at least 1, "
-            f"got {max_new_tokens} and {guesses}"
+            f"max_new_tokens and guesses must be at least 1, got {max_new_tokens} and {guesses}"
         )
     if len(prompt) + max_new_tokens > model.max_len:
         raise ValueError(
@@ -291,7 +290,7 @@ def first_layers(model: Llama, layers: int) -> Llama:
         ValueError: If it has not so many, or there shall be none.
 
     Source:
-        Without the training that makes early layers speak: [Elhoushi et al. 2024][elhoushi2024layerskip].
+        [Elhoushi et al. 2024][elhoushi2024layerskip], who train early layers to speak.
     """
     layers = whole("layers", layers)
     if not 1 <= layers <= model.config.num_layers:

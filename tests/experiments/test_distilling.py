@@ -5,7 +5,14 @@ import torch
 import torch.nn.functional as F
 
 from llmbook.distillation import distillation_loss
-from llmbook.experiments.distilling import KINDS, Setup, few_tokens, mixed_loss, smoothed_loss, study
+from llmbook.experiments.distilling import (
+    KINDS,
+    Setup,
+    few_tokens,
+    mixed_loss,
+    smoothed_loss,
+    study,
+)
 from llmbook.experiments.ladder import Variant, config, read
 from llmbook.experiments.results import recorded
 from llmbook.gpt import GPT
@@ -15,7 +22,11 @@ SMALL = replace(Setup(), student=Variant(d_model=8, num_layers=1), batch=2, seq=
 
 def models() -> tuple[GPT, GPT, torch.Tensor]:
     torch.manual_seed(0)
-    return GPT(config(SMALL.student)).eval(), GPT(config(SMALL.student)).eval(), torch.randint(2048, (2, 9))
+    return (
+        GPT(config(SMALL.student)).eval(),
+        GPT(config(SMALL.student)).eval(),
+        torch.randint(2048, (2, 9)),
+    )
 
 
 def test_the_student_reads_a_part_of_what_the_teacher_read_and_nothing_of_the_test() -> None:
@@ -38,11 +49,15 @@ def test_smoothing_gives_a_tenth_to_all_tokens_alike() -> None:
     student, _, token_ids = models()
     logits = student(token_ids[:, :-1]).flatten(0, 1)
     target = 0.9 * F.one_hot(token_ids[:, 1:].flatten(), 2048) + 0.1 / 2048
-    torch.testing.assert_close(smoothed_loss(student, token_ids, SMALL), F.cross_entropy(logits, target))
+    torch.testing.assert_close(
+        smoothed_loss(student, token_ids, SMALL), F.cross_entropy(logits, target)
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_study_is_told_by_its_seed_and_begins_from_the_same_weights_whatever_the_kind(kind: str) -> None:
+def test_a_study_is_told_by_its_seed_and_begins_from_the_same_weights_whatever_the_kind(
+    kind: str,
+) -> None:
     _, teacher, token_ids = models()
     one, other = (study(kind, 2, 5, teacher, SMALL) for _ in range(2))
     assert torch.equal(one(token_ids[:, :8]), other(token_ids[:, :8]))
@@ -50,13 +65,17 @@ def test_a_study_is_told_by_its_seed_and_begins_from_the_same_weights_whatever_t
 
 def test_the_record_says_what_the_chapter_says() -> None:
     for run in recorded("distillation"):
-        best = {kind: min(run[kind].values(), key=lambda r: r["validation"])["test"] for kind in KINDS}
+        best = {
+            kind: min(run[kind].values(), key=lambda r: r["validation"])["test"] for kind in KINDS
+        }
         assert run["teacher"]["test"] < best["taught"] < min(best["alone"], best["smoothed"])
 
 
 @pytest.mark.plain
 def test_what_is_missing_is_named() -> None:
-    with pytest.raises(ValueError, match="kind must be one of alone, smoothed, taught, got 'tired'"):
+    with pytest.raises(
+        ValueError, match="kind must be one of alone, smoothed, taught, got 'tired'"
+    ):
         study("tired", 2, 0, None, SMALL)
     with pytest.raises(ValueError, match="a taught student needs a teacher"):
         study("taught", 2, 0, None, SMALL)

@@ -1,10 +1,21 @@
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from llmbook.experiments.facts import VALUES, FactModel, Setup, bits_known, facts_for, learn, make_facts, parameters, rounded
+from llmbook.experiments.facts import (
+    VALUES,
+    FactModel,
+    Setup,
+    bits_known,
+    facts_for,
+    learn,
+    make_facts,
+    parameters,
+    rounded,
+)
 from llmbook.experiments.results import recorded
 from llmbook.moe import MixtureOfExperts
 
@@ -19,6 +30,7 @@ class Table(nn.Module):
         self.facts = facts
 
     def forward(self, pairs: torch.Tensor) -> torch.Tensor:
+        """Sure of what it knows."""
         same = (pairs[:, None] == self.facts[None, :, :2]).all(-1)
         return 100.0 * same.float() @ nn.functional.one_hot(self.facts[:, 2], VALUES).float()
 
@@ -53,7 +65,8 @@ def test_the_model_gives_what_its_blocks_give_and_says_where_tokens_went(experts
 
 def test_a_mixture_stores_its_experts_and_every_one_is_as_large_as_the_dense_network() -> None:
     dense, mixture = FactModel(SMALL, 1), FactModel(SMALL, 3)
-    network = parameters(dense.blocks[0].feed_forward)
+    block: Any = dense.blocks[0]
+    network = parameters(block.feed_forward)
     router = SMALL.d_model * 3
     assert parameters(mixture) - parameters(dense) == SMALL.layers * (2 * network + router)
     assert isinstance(mixture.blocks[0].feed_forward, MixtureOfExperts)
@@ -63,7 +76,9 @@ def test_each_model_gets_its_share_of_facts_and_training_is_told_by_its_seed() -
     model, facts = learn(SMALL, 3, seed=1)
     assert len(facts) == facts_for(model, SMALL) == int(0.2 * parameters(model) / 6)
     again, _ = learn(SMALL, 3, seed=1)
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True)
+    )
     assert bits_known(model, facts) > 0
 
 

@@ -3,7 +3,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from llmbook.experiments.recall import MARK, RecallModel, Setup, by_distance, learn, recall_loss, texts
+from llmbook.experiments.recall import (
+    MARK,
+    RecallModel,
+    Setup,
+    by_distance,
+    learn,
+    recall_loss,
+    texts,
+)
 from llmbook.experiments.results import recorded
 from llmbook.training import Recipe
 
@@ -24,7 +32,10 @@ def test_the_model_reads_the_token_before_and_no_position() -> None:
     swapped = token_ids.clone()
     swapped[0, [3, 9]] = swapped[0, [9, 3]]
     swapped[0, [4, 10]] = swapped[0, [10, 4]]
-    before, after = (model.token(ids) + model.before(torch.nn.functional.pad(ids, (1, -1), value=17)) for ids in (token_ids, swapped))
+    before, after = (
+        model.token(ids) + model.before(torch.nn.functional.pad(ids, (1, -1), value=17))
+        for ids in (token_ids, swapped)
+    )
     torch.testing.assert_close(before[0, 4], after[0, 10])
 
 
@@ -43,6 +54,7 @@ def test_what_a_pattern_cannot_reach_in_its_layers_has_no_gradient(name: str) ->
 def test_guessing_costs_the_logarithm_of_the_symbols() -> None:
     class Blind(torch.nn.Module):
         def forward(self, token_ids: torch.Tensor) -> torch.Tensor:
+            """Knows nothing."""
             return torch.zeros(*token_ids.shape, 16)
 
     batch = texts(8, 12, torch.Generator().manual_seed(0))

@@ -8,7 +8,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 LIBRARY = "peft"
-SHAPES = [(6, 4, 2, 4, True), (5, 9, 5, 1, False), (8, 8, 1, 16, True)]  # in, out, rank, alpha, bias
+SHAPES = [
+    (6, 4, 2, 4, True),
+    (5, 9, 5, 1, False),
+    (8, 8, 1, 16, True),
+]  # in, out, rank, alpha, bias
 
 
 def values() -> dict[str, NDArray[np.generic]]:
@@ -38,6 +42,9 @@ def values() -> dict[str, NDArray[np.generic]]:
         }
         if bias:
             found[f"{case}.bias"] = layer.base_layer.bias
-        found = {k: v.detach().numpy().copy() if isinstance(v, torch.Tensor) else v for k, v in found.items()}
+        found = {
+            k: v.detach().numpy().copy() if isinstance(v, torch.Tensor) else v
+            for k, v in found.items()
+        }
         found[f"{case}.merged"] = theirs.merge_and_unload()[0].weight.detach().numpy()
     return found

@@ -22,6 +22,8 @@ from llmbook.training import Recipe, evaluating, next_token_batch, next_token_lo
 
 KINDS: Final = ("alone", "smoothed", "taught")
 
+STUDENT: Final = Variant(d_model=32, lr=1e-2, muon_lr=0.02)
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -39,7 +41,7 @@ class Setup:
     """
 
     share: float = 0.02
-    student: Variant = Variant(d_model=32, lr=1e-2, muon_lr=0.02)
+    student: Variant = STUDENT
     steps: tuple[int, ...] = (150, 300, 600, 1200)
     batch: int = 16
     seq: int = 64
@@ -98,7 +100,7 @@ def study(kind: str, steps: int, seed: int, teacher: GPT | None, setup: Setup = 
     losses: dict[str, Any] = {
         "alone": next_token_loss,
         "smoothed": partial(smoothed_loss, setup=setup),
-        "taught": partial(mixed_loss, teacher=teacher, setup=setup),
+        "taught": partial(mixed_loss, teacher=teacher or student, setup=setup),
     }
     recipe = Recipe(
         steps=steps, lr=setup.student.lr, muon_lr=setup.student.muon_lr, warmup=steps // 20

@@ -175,7 +175,10 @@ def run(seed: int) -> dict[str, Any]:
     "deeper" is a window in twice as many layers.
     """
     setup = Setup()
-    setups = {**dict.fromkeys(setup.masks, setup), "deeper": replace(setup, layers=2 * setup.layers)}
+    setups = {
+        **dict.fromkeys(setup.masks, setup),
+        "deeper": replace(setup, layers=2 * setup.layers),
+    }
     found: dict[str, Any] = {}
     for name, chosen in setups.items():
         model, losses = learn("window" if name == "deeper" else name, seed, chosen)

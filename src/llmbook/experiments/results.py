@@ -53,9 +53,11 @@ EXPERIMENTS = {
     "reasoning": Experiment("llmbook.experiments.reasoning:compare", (0, 1, 2)),
     "recall": Experiment("llmbook.experiments.recall:run", (0, 1, 2)),
     "repetition": Experiment("llmbook.experiments.repetition:compare", (0, 1, 2)),
+    "speeds": Experiment("llmbook.experiments.speeds:run", (0,)),
     "stories": Experiment("llmbook.experiments.skills:run", FIVE),
     "sweep": Experiment("llmbook.experiments.sweep:run", (0, 1)),
     "text-to-text": Experiment("llmbook.experiments.text_to_text:compare_optimizers", FIVE),
+    "tuning": Experiment("llmbook.experiments.tuning:run", (0, 1, 2)),
     "word-vectors": Experiment("llmbook.experiments.word_tests:by_epochs", FIVE),
 }
 
