@@ -110,6 +110,25 @@ def of_generation() -> dict[str, Any]:
     return found
 
 
+@torch.inference_mode()
+def of_passes(counts: tuple[int, ...] = (1, 5, 10)) -> dict[str, float]:
+    """Seconds of one pass of SmolLM2 that reads so many tokens after a hundred others.
+
+    Args:
+        counts: How many tokens.
+    """
+    model, _ = smollm2()
+    before = torch.arange(100)[None]
+    cache = model.new_cache(100 + max(counts))
+    model.hidden_states(before, cache=cache)
+
+    def read(count: int) -> Tensor:
+        cache.length = 100
+        return model.unembed(model.hidden_states(before[:, :count], cache=cache))
+
+    return {str(count): median_seconds(partial(read, count), 15) for count in counts}
+
+
 def _write(model: Llama, text: list[int]) -> list[int]:
     return list(generate(model, text, NEW))
 
@@ -117,4 +136,8 @@ def _write(model: Llama, text: list[int]) -> list[int]:
 def run(seed: int) -> dict[str, Any]:
     """What is recorded; nothing in it is drawn."""
     torch.set_num_threads(1)
-    return {"attention": of_attention(), "generation": of_generation()}
+    return {
+        "attention": of_attention(),
+        "passes": of_passes(),
+        "generation": of_generation(),
+    }
