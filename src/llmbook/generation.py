@@ -290,8 +290,12 @@ def _token_set(stop: Any) -> set[int]:
         raise TypeError(f"stop must be a token or a collection of tokens, got {stop!r}") from None
 
 
-def _evaluating(model: LanguageModel) -> AbstractContextManager[None]:
-    """Evaluation mode for a while, where a model has modes and is not in it anyway."""
+def in_evaluation(model: LanguageModel) -> AbstractContextManager[None]:
+    """Evaluation mode for a while, where a model has modes and is not in it anyway.
+
+    Args:
+        model: Each of its modules gets back the mode that it had.
+    """
     if isinstance(model, nn.Module) and any(module.training for module in model.modules()):
         return evaluating(model)
     return nullcontext()
@@ -308,7 +312,7 @@ def _continue(
     cache = model.new_cache(unread.shape[1] + max_new_tokens - 1) if use_cache else None
     for _ in range(max_new_tokens):
         # Both are left before the caller has the token.
-        with torch.inference_mode(), _evaluating(model):
+        with torch.inference_mode(), in_evaluation(model):
             hidden = model.hidden_states(unread, cache=cache)
             token = choose(model.unembed(hidden[:, -1:])[0, 0])
         yield token

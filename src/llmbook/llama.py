@@ -230,7 +230,11 @@ class Llama(nn.Module):
 
     def unembed(self, hidden: Hidden) -> Float[Tensor, "batch query vocab"]:
         """Turn the last hidden states into logits, one for each token of the vocabulary."""
-        return unembedded(hidden, (self.embedding if self.head is None else self.head).weight)
+        layer: nn.Module = self.embedding if self.head is None else self.head
+        if isinstance(layer, nn.Embedding | nn.Linear):
+            return unembedded(hidden, layer.weight)
+        logits: Tensor = layer(hidden)  # as `llmbook.quantization.to_int8` has it
+        return logits
 
     def attention_weights(
         self,
