@@ -45,6 +45,7 @@ EXPERIMENTS = {
     "addition-sizes": Experiment("llmbook.experiments.emergence:by_size", FIVE),
     "answers": Experiment("llmbook.experiments.answers:run", (0, 1, 2)),
     "copying": Experiment("llmbook.experiments.copying:compare", (0, 1, 2)),
+    "emoji": Experiment("llmbook.experiments.emoji:run", (0, 1, 2)),
     "ladder": Experiment("llmbook.experiments.ladder:climb", (0, 1, 2)),
     "ladder-rates": Experiment("llmbook.experiments.ladder:choose", (0,)),
     "repetition": Experiment("llmbook.experiments.repetition:compare", (0, 1, 2)),
