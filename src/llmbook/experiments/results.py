@@ -50,6 +50,7 @@ EXPERIMENTS = {
     "distillation": Experiment("llmbook.experiments.distilling:run", (0, 1, 2)),
     "drawings": Experiment("llmbook.experiments.drawings:run", (0, 1, 2)),
     "drawings-small": Experiment("llmbook.experiments.drawings:small", (0,)),
+    "emoji": Experiment("llmbook.experiments.emoji:run", (0, 1, 2)),
     "facts": Experiment("llmbook.experiments.facts:run", (0, 1, 2)),
     "ladder": Experiment("llmbook.experiments.ladder:climb", (0, 1, 2)),
     "ladder-rates": Experiment("llmbook.experiments.ladder:choose", (0,)),
