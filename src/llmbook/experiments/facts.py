@@ -169,7 +169,9 @@ def learn(setup: Setup, experts: int, seed: int) -> tuple[FactModel, Int[Tensor,
         return value + setup.balance * sum(balance_loss(routing) for routing in routings)
 
     steps = setup.exposures * len(facts) // setup.batch
-    recipe = Recipe(steps=steps, lr=setup.lr, warmup=min(100, steps), decay="cosine", weight_decay=0.0)
+    recipe = Recipe(
+        steps=steps, lr=setup.lr, warmup=min(100, steps), decay="cosine", weight_decay=0.0
+    )
     train(model, draw, recipe, generator=torch.Generator().manual_seed(seed), loss=loss)
     return model, facts
 
