@@ -72,13 +72,14 @@ def log_mel(
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_WINDOW) / _WINDOW)
     energies = np.abs(np.fft.rfft(windows[: wave.size // _HOP] * hann)) ** 2
     logarithm = np.log10(np.maximum(mel_filters(num_mels) @ energies.T, 1e-10))
-    return (np.maximum(logarithm, logarithm.max() - 8) + 4) / 4
+    frames: Float[np.ndarray, "num_mels frames"] = np.maximum(logarithm, logarithm.max() - 8)
+    return frames / 4 + 1
 
 
 def mel_filters(num_mels: int = 80) -> Float[np.ndarray, "num_mels frequencies"]:
     r"""Triangles on the axis of frequencies, whose corners are evenly spaced in pitch.
 
-    The mel of a frequency $f$ in hertz is $3f / 200$ below 1,000, and $15 + 27 \log_{6.4}(f / 1000)$
+    The mel of a frequency $f$ in hertz is $3f / 200$ below 1,000, and $15 + 27 \log_{6.4}(f/1000)$
     above: steps there, and ratios here. Each triangle has the same area.
 
     Args:
@@ -102,7 +103,10 @@ def mel_filters(num_mels: int = 80) -> Float[np.ndarray, "num_mels frequencies"]
     frequencies = np.arange(_WINDOW // 2 + 1) * RATE / _WINDOW
     low, middle, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
     rising, falling = (frequencies - low) / (middle - low), (high - frequencies) / (high - middle)
-    return np.maximum(0, np.minimum(rising, falling)) * 2 / (high - low)
+    height = 2 / (high - low)
+    filters: Float[np.ndarray, "num_mels frequencies"] = height * np.minimum(rising, falling)
+    filters[filters < 0] = 0
+    return filters
 
 
 def _hertz(mel: Float[np.ndarray, " mels"]) -> Float[np.ndarray, " mels"]:
