@@ -82,7 +82,7 @@ def test_the_balance_loss_is_the_one_of_transformers(tokens, experts, data) -> N
     torch.testing.assert_close(balance_loss(layer.route(x)), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_even_loads_have_the_least_balance_loss_that_equal_probabilities_allow_and_one_expert_the_most() -> (
+def test_even_loads_have_a_balance_loss_of_one_and_one_expert_for_all_that_of_their_number() -> (
     None
 ):
     def loss(experts: list[int], probs: torch.Tensor) -> float:
@@ -124,6 +124,22 @@ def test_beyond_its_capacity_an_expert_gives_later_tokens_nothing() -> None:
     y = layer(torch.randn(6, 4))
     assert y[:3].abs().sum(-1).min() > 0
     assert torch.equal(y[3:], torch.zeros(3, 4))
+
+
+def test_with_one_expert_a_token_the_router_learns_from_its_output_only_if_weights_are_not_normalized() -> (
+    None
+):
+    torch.manual_seed(0)
+    x = torch.randn(40, 8)
+    for normalized in (True, False):
+        layer = MixtureOfExperts(8, 6, 4, 1, normalized=normalized)
+        y, routing = layer.with_routing(x)
+        y.square().sum().backward()
+        gradient = layer.router.weight.grad
+        assert gradient is not None
+        assert (gradient.abs().max() < 1e-6) == normalized
+        expected = torch.ones(40, 1) if normalized else routing.probs.amax(-1, keepdim=True)
+        torch.testing.assert_close(routing.weights, expected)
 
 
 def test_offsets_choose_and_do_not_weigh() -> None:

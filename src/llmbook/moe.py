@@ -18,7 +18,7 @@ class Routing(NamedTuple):
     Attributes:
         probs: How a token's probability is shared among all experts.
         experts: The chosen ones, the likeliest first.
-        weights: Of the chosen ones' outputs; they sum to 1.
+        weights: Of the chosen ones' outputs; where they are normalized, they sum to 1.
     """
 
     probs: Float[Tensor, "tokens experts"]
@@ -42,6 +42,9 @@ class MixtureOfExperts(nn.Module):
         top_k: How many a token passes.
         activation: Of the experts; see `llmbook.layers.FeedForward`.
         bias: Biases in the experts' matrices.
+        normalized: Divide the weights of the chosen by their sum, as Mixtral does. With one expert
+            for a token the weight is then 1 whatever the router says, and the router learns nothing
+            from what the expert gives; else the weight is the probability $p_i$, as in Switch.
         capacity: The most tokens that an expert takes of a batch, as a multiple of its equal share
             `tokens · top_k / num_experts`. Tokens that come later in the batch find it full, and
             get nothing from it. Without one, no token is dropped.
@@ -72,6 +75,7 @@ class MixtureOfExperts(nn.Module):
         *,
         activation: str = "swiglu",
         bias: bool = False,
+        normalized: bool = True,
         capacity: float | int | None = None,
     ) -> None:
         super().__init__()
@@ -82,7 +86,7 @@ class MixtureOfExperts(nn.Module):
             raise ValueError(f"top_k must be from 1 to num_experts = {num_experts}, got {top_k}")
         if capacity is not None and not number("capacity", capacity) > 0:
             raise ValueError(f"capacity must be positive, got {capacity}")
-        self.top_k, self.capacity = top_k, capacity
+        self.top_k, self.normalized, self.capacity = top_k, normalized, capacity
         self.experts = nn.ModuleList(
             FeedForward(d_model, d_ff, activation, bias) for _ in range(num_experts)
         )
@@ -122,7 +126,9 @@ class MixtureOfExperts(nn.Module):
         probs = F.softmax(logits, -1, dtype=torch.float32)
         experts = (probs + self.offsets).topk(self.top_k, -1).indices
         weights = probs.gather(-1, experts)
-        return Routing(probs, experts, weights / weights.sum(-1, keepdim=True))
+        if self.normalized:
+            weights = weights / weights.sum(-1, keepdim=True)
+        return Routing(probs, experts, weights)
 
     @torch.no_grad()
     def rebalance(self, experts: Int[Tensor, "tokens top_k"], rate: float | int = 1e-3) -> None:
@@ -203,8 +209,8 @@ def balance_loss(routing: Routing) -> Float[Tensor, ""]:
     $$L = n \sum_i f_i P_i$$
 
     with $f_i$ the share of tokens that have the expert $i$ among their `top_k`, and $P_i$ its mean
-    probability, which alone has a gradient. Even loads have $L = k$ for the `top_k` $k$; the most
-    uneven have $n$.
+    probability, which alone has a gradient. Even loads have $L = k$ for the `top_k` $k$, though
+    that is not the least; all probability on one expert has $n$.
 
     Args:
         routing: Of a batch, as `MixtureOfExperts.route` gives it.

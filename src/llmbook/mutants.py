@@ -698,9 +698,10 @@ _MISTAKES = [
     (
         "moe",
         "weights of the chosen do not sum to 1",
-        "weights / weights.sum(-1, keepdim=True))",
-        "weights)",
+        "weights = weights / weights.sum(-1, keepdim=True)",
+        "weights = weights * 1.0",
     ),
+    ("moe", "weights are always normalized", "if self.normalized:", "if True:"),
     (
         "moe",
         "offsets weigh as well as choose",

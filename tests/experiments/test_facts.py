@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -80,6 +81,16 @@ def test_each_model_gets_its_share_of_facts_and_training_is_told_by_its_seed() -
         torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True)
     )
     assert bits_known(model, facts) > 0
+
+
+@pytest.mark.parametrize("normalized", [True, False])
+def test_a_mixture_is_normalized_as_it_is_told(normalized: bool) -> None:
+    block: Any = learn(replace(SMALL, exposures=1), 3, seed=1, normalized=normalized)[0].blocks[0]
+    assert block.feed_forward.normalized == normalized
+
+
+def test_more_facts_can_be_given_than_the_setup_offers() -> None:
+    assert len(learn(replace(SMALL, exposures=1), 1, seed=0, count=100)[1]) == 100
 
 
 def test_rounding_copies_changes_matrices_and_leaves_vectors() -> None:

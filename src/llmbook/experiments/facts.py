@@ -59,9 +59,11 @@ class FactModel(nn.Module):
     Args:
         setup: Its sizes.
         experts: Feed-forward networks in each block, of which a token passes one.
+        normalized: See `llmbook.moe.MixtureOfExperts`. The weight of the one expert is then 1, and
+            facts teach the router nothing.
     """
 
-    def __init__(self, setup: Setup, experts: int = 1) -> None:
+    def __init__(self, setup: Setup, experts: int = 1, *, normalized: bool = False) -> None:
         super().__init__()
         d, f = setup.d_model, setup.d_ff
         self.first, self.second = nn.Embedding(setup.names, d), nn.Embedding(setup.names, d)
@@ -76,7 +78,7 @@ class FactModel(nn.Module):
             block: Any
             for block in self.blocks:
                 block.feed_forward = MixtureOfExperts(
-                    d, f, experts, top_k=1, activation="gelu", bias=True
+                    d, f, experts, top_k=1, activation="gelu", bias=True, normalized=normalized
                 )
 
     def forward(self, pairs: Int[Tensor, "batch 2"]) -> Float[Tensor, "batch values"]:
@@ -145,20 +147,24 @@ def bits_known(model: nn.Module, facts: Int[Tensor, "count 3"]) -> float:
     return len(facts) * math.log2(VALUES) - nats / math.log(2)
 
 
-def learn(setup: Setup, experts: int, seed: int) -> tuple[FactModel, Int[Tensor, "count 3"]]:
+def learn(
+    setup: Setup, experts: int, seed: int, *, count: int | None = None, normalized: bool = False
+) -> tuple[FactModel, Int[Tensor, "count 3"]]:
     """Let a model read more facts than it can hold, as often as the setup says.
 
     Args:
         setup: All sizes.
         experts: In each block.
         seed: Of the facts, of the weights, and of the order of reading.
+        count: How many facts; what the setup offers for the model's parameters, if left out.
+        normalized: Of a mixture, see `FactModel`.
 
     Returns:
         The model, and what it has read.
     """
     torch.manual_seed(seed)
-    model = FactModel(setup, experts)
-    facts = make_facts(facts_for(model, setup), setup.names, seed)
+    model = FactModel(setup, experts, normalized=normalized)
+    facts = make_facts(facts_for(model, setup) if count is None else count, setup.names, seed)
 
     def draw(generator: torch.Generator) -> Tensor:
         return facts[torch.randint(len(facts), (setup.batch,), generator=generator)]
@@ -202,7 +208,9 @@ def rounded(model: FactModel, bits: int, group: int) -> FactModel:
 def run(seed: int) -> dict[str, Any]:
     """What is recorded, for a dense model, a mixture, and a dense model as large as the mixture.
 
-    Of the dense one also by how often it reads: "exposures".
+    Of the dense one also its bits by how often it reads ("exposures"), and when it reads as many
+    facts as the mixture ("more facts"); of the mixture those with a router that facts do not teach
+    ("untaught").
     """
     setup = Setup()
     wide = replace(setup, d_ff=setup.d_ff * setup.experts)
@@ -218,6 +226,9 @@ def run(seed: int) -> dict[str, Any]:
             "bits": bits_known(model, facts),
             "rounded": {str(b): bits_known(rounded(model, b, 16), facts) for b in (8, 6, 4, 3)},
         }
+    many = found["mixture"]["facts"]
+    found["more facts"] = bits_known(*learn(setup, 1, seed, count=many))
+    found["untaught"] = bits_known(*learn(setup, setup.experts, seed, normalized=True))
     return found
 
 
