@@ -243,8 +243,9 @@ class _Reader:
     """A model that reads texts, and what a text has in common with the last one only once."""
 
     def __init__(self, model: LanguageModel) -> None:
-        self.model, self.seen = model, list[int]()
+        self.model = model
         self.cache: KVCache | None = None
+        self.seen: list[int] = []
 
     def read(self, text: list[int], last: int) -> Float[Tensor, "{last} vocab"]:
         """Logits after each of the last tokens."""

@@ -5,7 +5,7 @@ question and the sum so far, without its tens, in an order that is drawn. Anothe
 say the last number of it at once.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -158,9 +158,3 @@ def compare(seed: int, setup: Setup = Setup()) -> dict[str, Any]:
         model = learn(seed, way=way, setup=setup, times=times)
         found[name] = examine(model, 2 * setup.digits if way else 1, seed, setup)
     return found
-
-
-def again(seed: int, setup: Setup = Setup()) -> dict[str, Any]:
-    """The first part of a seed's record, made anew: by a way, with up to nine votes."""
-    few = replace(setup, votes=tuple(n for n in setup.votes if n <= 9))
-    return examine(learn(seed, way=True, setup=few), 2 * few.digits, seed, few)
