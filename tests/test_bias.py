@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer, pipeline
 
-from llmbook.bias import fill_mask, log_ratio
+from llmbook.bias import (
+    bootstrap,
+    fill_mask,
+    log_ratio,
+    next_word_log_probs,
+    pronoun_gaps,
+    weat,
+)
+from llmbook.pretrained import smollm2
+from tests.reference import saved
+from tests.reference.wefe import SIZES, drawn
 
 LESSON = [
     "The doctor said [MASK] would be back with the test results soon.",
@@ -234,3 +244,132 @@ def test_log_ratio_names_what_is_no_probability(position: int, wrong: float) -> 
     name = ("target_a", "target_b", "prior_a", "prior_b")[position]
     with pytest.raises(ValueError, match=f"{name} must be above 0 and at most 1, got {wrong}"):
         log_ratio(*values)
+
+
+# --- the association test ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", range(len(SIZES)))
+def test_effects_are_those_of_wefe(case: int) -> None:
+    assert weat(*drawn(case)).effect == pytest.approx(float(saved("wefe")[f"{case}.effect"]))  # type: ignore[arg-type]
+
+
+def test_of_two_against_two_words_six_divisions_are_counted() -> None:
+    x, y = np.array([[1.0, 0.1], [1.0, 0.2]]), np.array([[0.1, 1.0], [0.3, 1.0]])
+    found = weat(x, y, np.array([[1.0, 0]]), np.array([[0, 1.0]]))
+    assert (found.p_value, found.exact) == (1 / 6, True)
+    turned = weat(y, x, np.array([[1.0, 0]]), np.array([[0, 1.0]]))
+    assert turned.effect == pytest.approx(-found.effect)
+    assert turned.p_value == 1
+
+
+@given(st.integers(0, 1000), st.floats(0.01, 100))
+def test_the_length_of_vectors_changes_no_association(seed: int, factor: float) -> None:
+    random = np.random.default_rng(seed)
+    x, y, a, b = (random.standard_normal((4, 5)) for _ in range(4))
+    first, second = weat(x, y, a, b), weat(factor * x, y, a, b / factor)
+    assert second.effect == pytest.approx(first.effect)
+    assert second.p_value == first.p_value
+
+
+def test_without_an_association_p_values_are_spread_evenly() -> None:
+    random = np.random.default_rng(0)
+    drawn_p = [
+        weat(*(random.standard_normal((6, 8)) for _ in range(4)), permutations=200).p_value  # type: ignore[misc]
+        for _ in range(300)
+    ]
+    assert abs(np.mean(drawn_p) - 0.5) < 0.06
+    assert 0.02 < np.mean(np.array(drawn_p) < 0.05) < 0.09
+
+
+def test_drawn_divisions_agree_with_all_of_them() -> None:
+    random = np.random.default_rng(3)
+    sets = [random.standard_normal((7, 6)) + shift for shift in (0.3, 0, 0.3, 0)]
+    every, some = weat(*sets), weat(*sets, permutations=3000)
+    assert (every.exact, some.exact) == (True, False)
+    assert some.p_value == pytest.approx(every.p_value, abs=0.03)
+    assert weat(*[part.astype(np.float16) for part in sets]).effect == pytest.approx(
+        every.effect, abs=0.01
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": np.empty((0, 3))}, "x must hold at least one vector, got none"),
+        ({"a": np.zeros((1, 3))}, "a must hold finite vectors that are not zero"),
+        ({"b": np.full((1, 3), np.nan)}, "b must hold finite vectors"),
+        ({"x": np.ones((1, 3)), "y": np.ones((1, 3))}, "x and y must hold different associations"),
+        ({"permutations": 0}, "permutations must be positive, got 0"),
+    ],
+)
+def test_sets_that_cannot_be_compared_are_refused(change: dict[str, Any], message: str) -> None:
+    given_sets: dict[str, Any] = {name: np.eye(3)[[i]] + 0.1 for i, name in enumerate("xya")}
+    with pytest.raises(ValueError, match=message):
+        weat(**(given_sets | {"b": np.ones((1, 3))} | change))
+
+
+def test_the_interval_knows_of_rows_and_of_columns() -> None:
+    random = np.random.default_rng(0)
+    rows, columns = random.standard_normal((30, 1)), random.standard_normal((1, 30))
+
+    def width(grid: Any) -> float:
+        low, high = bootstrap(grid, lambda drawn_grid, _: float(drawn_grid.mean()), draws=400)
+        return high - low
+
+    alone = 2 * 1.96 * rows.std() / 30**0.5
+    assert width(rows + 0 * columns) == pytest.approx(alone, rel=0.2)
+    assert width(rows + columns) > 1.2 * width(rows + 0 * columns)
+
+
+def test_a_bootstrap_without_draws_is_refused() -> None:
+    with pytest.raises(ValueError, match="draws must be positive, got 0"):
+        bootstrap(np.eye(2), lambda grid, _: 0.0, draws=0)
+    with pytest.raises(ValueError, match="confidence must be above 0 and below 1, got 1"):
+        bootstrap(np.eye(2), lambda grid, _: 0.0, confidence=1)
+
+
+# --- pronouns ---------------------------------------------------------------------------------
+
+
+def test_next_words_are_as_likely_one_by_one_as_together() -> None:
+    texts = ["The nurse said that", "When the carpenter arrived,", "We", "The nurse said that"]
+    together = next_word_log_probs(texts, ["he", "she"])
+    alone = np.concatenate([next_word_log_probs([text], ["he", "she"]) for text in texts])
+    np.testing.assert_allclose(together, alone, atol=1e-4)
+    np.testing.assert_allclose(together[0], together[3])
+    assert next_word_log_probs([], ["he"]).shape == (0, 1)
+    model, tokenizer = smollm2()
+    ids = [tokenizer.special_tokens["<|endoftext|>"], *tokenizer.encode(texts[0])]
+    with torch.inference_mode():
+        logs = model(torch.tensor([ids]))[0, -1].log_softmax(-1)
+    (he,) = tokenizer.encode(" he")
+    assert together[0, 0] == pytest.approx(float(logs[he]), abs=1e-4)
+
+
+def test_gaps_are_log_ratios_against_the_neutral_words() -> None:
+    template = "The {} said that"
+    found = pronoun_gaps(["nurse"], [template], ["person", "guest"])
+    texts = [template.replace("{}", word) for word in ("nurse", "person", "guest")]
+    he, she, they = np.exp(next_word_log_probs(texts, ["he", "she", "they"])).T
+    ratios = [log_ratio(he[0], she[0], he[i], she[i]) for i in (1, 2)]
+    assert found.gaps[0, 0] == pytest.approx(np.mean(ratios), abs=1e-6)
+    assert found.they[0, 0] == pytest.approx(they[0] / (he[0] + she[0] + they[0]))
+    assert found.mass[0, 0] == pytest.approx(he[0] + she[0] + they[0])
+    assert pronoun_gaps(["person"], [template], ["person"]).gaps[0, 0] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: pronoun_gaps([], ["The {} said"]), r"jobs must be a list .* got \[\]"),
+        (lambda: pronoun_gaps("nurse", ["The {} said"]), "jobs must be a list .* got 'nurse'"),
+        (lambda: pronoun_gaps(["nurse"], ["The said"]), r"templates\[0\] must have one \{\}"),
+        (lambda: next_word_log_probs(["It is "], ["he"]), r"texts\[0\] must be a text without"),
+        (lambda: next_word_log_probs([""], ["he"]), r"texts\[0\] must be a text without"),
+        (lambda: next_word_log_probs(["It"], ["hairdresser"]), "words must be one token each"),
+    ],
+)
+def test_questions_without_an_answer_are_refused(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()

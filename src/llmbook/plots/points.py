@@ -101,6 +101,8 @@ def plane(
     *,
     title: str,
     x_label: str,
+    others: Sequence[Point] = (),
+    same_scale: bool = True,
     height: int = S,
     width: int = S,
 ) -> BookFigure:
@@ -111,11 +113,13 @@ def plane(
         arrows: Start and end of each arrow; up to four have colours of their own.
         title: What the vertical axis shows.
         x_label: What the horizontal axis shows.
+        others: Points without a name, in slate.
+        same_scale: Whether a step to the right is as long as the same step upwards.
         height: Pixels.
         width: Pixels.
 
     Returns:
-        A figure with both axes to the same scale; names move aside where they would collide.
+        A figure; names move aside where they would collide.
 
     Raises:
         ValueError: If there is no point.
@@ -140,11 +144,14 @@ def plane(
             )  # fmt: skip
             middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
             labels.append((name, *middle, colour))
+        for x, y in others:
+            ax.plot(x, y, marker="o", markersize=MARK - 2, markeredgewidth=0, color=LIGHT["slate"])
         for name, (x, y) in points.items():
             ax.plot(x, y, marker="o", markersize=MARK, markeredgewidth=0, color=LIGHT["ink"])
             labels.append((name, x, y, LIGHT["ink"]))
         ax.margins(0.16)
-        ax.set_aspect("equal", adjustable="datalim")
+        if same_scale:
+            ax.set_aspect("equal", adjustable="datalim")
         ax.grid(visible=True, axis="both")
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_locator(MaxNLocator(5))
