@@ -251,7 +251,7 @@ def test_log_ratio_names_what_is_no_probability(position: int, wrong: float) -> 
 
 @pytest.mark.parametrize("case", range(len(SIZES)))
 def test_effects_are_those_of_wefe(case: int) -> None:
-    assert weat(*drawn(case)).effect == pytest.approx(float(saved("wefe")[f"{case}.effect"]))  # type: ignore[arg-type]
+    assert weat(*drawn(case)).effect == pytest.approx(float(saved("wefe")[f"{case}.effect"]))
 
 
 def test_of_two_against_two_words_six_divisions_are_counted() -> None:
@@ -275,7 +275,7 @@ def test_the_length_of_vectors_changes_no_association(seed: int, factor: float) 
 def test_without_an_association_p_values_are_spread_evenly() -> None:
     random = np.random.default_rng(0)
     drawn_p = [
-        weat(*(random.standard_normal((6, 8)) for _ in range(4)), permutations=200).p_value  # type: ignore[misc]
+        weat(*(random.standard_normal((6, 8)) for _ in range(4)), permutations=200).p_value
         for _ in range(300)
     ]
     assert abs(np.mean(drawn_p) - 0.5) < 0.06
@@ -353,7 +353,7 @@ def test_gaps_are_log_ratios_against_the_neutral_words() -> None:
     texts = [template.replace("{}", word) for word in ("nurse", "person", "guest")]
     he, she, they = np.exp(next_word_log_probs(texts, ["he", "she", "they"])).T
     ratios = [log_ratio(he[0], she[0], he[i], she[i]) for i in (1, 2)]
-    assert found.gaps[0, 0] == pytest.approx(np.mean(ratios), abs=1e-6)
+    assert found.gaps[0, 0] == pytest.approx(float(np.mean(np.array(ratios))), abs=1e-6)
     assert found.they[0, 0] == pytest.approx(they[0] / (he[0] + she[0] + they[0]))
     assert found.mass[0, 0] == pytest.approx(he[0] + she[0] + they[0])
     assert pronoun_gaps(["person"], [template], ["person"]).gaps[0, 0] == pytest.approx(0, abs=1e-9)

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from llmbook.generation import KVCache
@@ -240,15 +241,15 @@ def next_word_log_probs(
     for length, alike in itertools.groupby(in_order, key=lambda index: len(encoded[index])):
         places = torch.tensor(list(alike))
         for batch in places.split(max(1, _TOKENS_AT_ONCE // length)):
-            ids = torch.tensor([encoded[index] for index in batch])
-            logs = model(ids)[:, -1].double().log_softmax(-1)
+            alike_ids = torch.tensor([encoded[index] for index in batch])
+            logs = model(alike_ids)[:, -1].double().log_softmax(-1)
             found[batch.numpy()] = logs[:, wanted].numpy()
     return found
 
 
 def bootstrap(
     grid: Float[np.ndarray, "rows columns"],
-    statistic: Callable[[Float[np.ndarray, "rows columns"], Int[np.ndarray, " rows"]], float],
+    statistic: Callable[[NDArray[Any], NDArray[Any]], float],
     *,
     draws: int = 2000,
     confidence: float | int = 0.95,
@@ -286,7 +287,7 @@ def bootstrap(
     random = np.random.default_rng(seed)
     found = []
     for _ in range(draws):
-        rows, columns = (random.integers(0, n, n) for n in grid.shape)
+        rows, columns = (np.asarray(random.integers(0, n, n)) for n in grid.shape)
         found.append(statistic(grid[np.ix_(rows, columns)], rows))
     low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
@@ -297,11 +298,13 @@ class Weat:
     """What `weat` found.
 
     Attributes:
-        effect: $d$, in standard deviations, from -2 to 2.
+        difference: Of the two means of $s$, in units of cosine.
+        effect: $d$, the same in standard deviations, from -2 to 2.
         p_value: The share of partitions whose statistic is at least as large.
         exact: Whether all partitions were tried.
     """
 
+    difference: float
     effect: float
     p_value: float
     exact: bool
@@ -355,7 +358,7 @@ def weat(
     s = targets @ unit[2].mean(0) - targets @ unit[3].mean(0)
     if s.std() < 1e-12:
         raise ValueError("x and y must hold different associations, all are the same")
-    difference = s[:first].mean() - s[first:].mean()
+    difference = float(s[:first].mean() - s[first:].mean())
     exact = comb(len(s), first) <= permutations
     if exact:
         ways = np.array(list(itertools.combinations(range(len(s)), first)))
@@ -366,7 +369,7 @@ def weat(
     others = inside / first - (s.sum() - inside) / (len(s) - first)
     as_large = int((others >= difference - 1e-12).sum())
     p_value = as_large / len(ways) if exact else (as_large + 1) / (len(ways) + 1)
-    return Weat(float(difference / s.std()), p_value, exact)
+    return Weat(difference, float(difference / s.std()), p_value, exact)
 
 
 def _unit(

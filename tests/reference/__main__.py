@@ -48,7 +48,9 @@ def compare(name: str) -> bool:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.reference", description=__doc__)
     parser.add_argument("action", choices=["make", "compare"])
-    parser.add_argument("name", nargs="*", help=f"one of {', '.join(names())}; or all that share an environment")
+    parser.add_argument(
+        "name", nargs="*", help=f"one of {', '.join(names())}; or all that share an environment"
+    )
     args = parser.parse_args()
     chosen = args.name or [
         name for name in names() if not hasattr(import_module(f"tests.reference.{name}"), "ALONE")

@@ -45,6 +45,7 @@ EXPERIMENTS = {
     "addition-sizes": Experiment("llmbook.experiments.emergence:by_size", FIVE),
     "answers": Experiment("llmbook.experiments.answers:run", (0, 1, 2)),
     "copying": Experiment("llmbook.experiments.copying:compare", (0, 1, 2)),
+    "counterfactual": Experiment("llmbook.experiments.counterfactual:run", (0, 1, 2)),
     "denoising": Experiment("llmbook.experiments.denoising:run", (0, 1, 2)),
     "denoising-small": Experiment("llmbook.experiments.denoising:small", (0,)),
     "distillation": Experiment("llmbook.experiments.distilling:run", (0, 1, 2)),
