@@ -29,7 +29,7 @@ def pieces(count: int, first: int = 0) -> Int[Tensor, "pieces seq"]:
 
 
 def activations(ids: Int[Tensor, "pieces seq"]) -> Float[Tensor, "vectors d_model"]:
-    """The stream behind `LAYER`, but for each piece's first position, which is unlike the others."""
+    """The stream behind `LAYER`, but for each piece's first position, which is unlike others."""
     model, _ = smollm2()
     found = [residual_stream(model, part)[LAYER + 1, :, 1:] for part in ids.split(8)]
     return torch.cat(found).flatten(0, 1)

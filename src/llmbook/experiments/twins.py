@@ -19,9 +19,9 @@ def twin(
     r"""Other weights with the same sum and the same output, as different as a short walk gets.
 
     Looked for are $w' \ge 0$ with $\sum_j w'_j = \sum_j w_j$ and
-    $\sum_j w'_j v_j = \sum_j w_j v_j$. The walk goes from $w$ in the allowed direction that lowers $w' \cdot w$ fastest until a weight
-    is zero, leaves that one out, and goes on until no direction is left. What it finds is a lower
-    bound on how different weights can be.
+    $\sum_j w'_j v_j = \sum_j w_j v_j$. The walk goes from $w$ in the allowed direction that lowers
+    $w' \cdot w$ fastest until a weight is zero, leaves that one out, and goes on until no direction
+    is left. What it finds is a lower bound on how different weights can be.
 
     Args:
         weights: Attention of one query, not negative.
