@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from llmbook.experiments.canaries import audit
 from llmbook.gpt import GPT, GPTConfig
 from llmbook.privacy import (
     ORDERS,
@@ -349,30 +350,20 @@ def test_an_audit_of_coins_and_of_certainty() -> None:
     assert audit_epsilon(55, 100, 1000, confidence=0.5) > audit_epsilon(55, 100, 1000) == 0
 
 
-def run_audit(noise: float, claimed: float, seed: int) -> float:
-    """Of DP-SGD itself: each canary is a record that pulls one weight, put in by a coin."""
-    generator = torch.Generator().manual_seed(seed)
-    included = torch.rand(1000, generator=generator) < 0.5
-    model = nn.Linear(1000, 1, bias=False)
-    nn.init.zeros_(model.weight)
+def run_audit(noise: float, seed: int) -> float:
     guarantee = Guarantee(sampling_rate=0.1, noise_multiplier=noise, steps=50)
-    train_privately(
-        model, torch.eye(1000)[included], torch.optim.SGD(model.parameters(), 1.0), guarantee,
-        generator=generator, loss=output,
-    )  # fmt: skip
-    right = audit_guesses(-model.weight.detach()[0], included, 200)
-    return audit_epsilon(right, 200, 1000, delta=1e-5)
+    return audit_epsilon(audit(seed, guarantee), 200, 1000, delta=1e-5)
 
 
 def test_the_audit_passes_the_training_and_catches_a_tenth_of_the_noise() -> None:
     """Over seeds: the bound is above 0 and below what was accounted, and above it for the bug."""
     noise = 0.6
     claimed = epsilon(0.1, noise, 50)
-    bounds = [run_audit(noise, claimed, seed) for seed in range(3)]
+    bounds = [run_audit(noise, seed) for seed in range(3)]
     assert all(0 < bound < claimed for bound in bounds)
     weak = epsilon(0.1, 3.0, 50)
     assert weak < 2
-    assert all(run_audit(0.3, weak, seed) > weak for seed in range(3))
+    assert all(run_audit(0.3, seed) > weak for seed in range(3))
 
 
 @pytest.mark.plain
