@@ -230,7 +230,7 @@ def train_privately(
                 total[name] += gradient
         for name, p in trained.items():
             noise = torch.randn(p.shape, generator=generator, dtype=p.dtype)
-            p.grad = (total[name] + sigma * noise) / max(q * rows[0], 1.0)
+            p.grad = (total[name] + sigma * noise) / (q * rows[0] or 1.0)
         optimizer.step()
         optimizer.zero_grad()
         if on_step is not None:

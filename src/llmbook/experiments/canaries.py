@@ -381,6 +381,22 @@ def small(seed: int, width: int = 16) -> dict[str, Any]:
     return measure(train_plainly(world.lines, seed, setup), world)
 
 
+def longer(seed: int, width: int = 32, times: int = 2) -> dict[str, Any]:
+    """A GPT of half the width that reads everything twice as often, measured as all others."""
+    setup = Setup(d_model=width, epochs=times * Setup.epochs)
+    world = World(seed, setup)
+    return measure(train_plainly(world.lines, seed, setup), world)
+
+
+def cut_alone(seed: int, steps: int = 60) -> dict[str, Any]:
+    """The strict training without its noise, for so many steps that the loss is about the same."""
+    setup = Setup()
+    world = World(seed, setup)
+    rate = setup.private_batch / len(world.lines)
+    cut = Guarantee(sampling_rate=rate, noise_multiplier=0, steps=steps, clip=setup.clip)
+    return measure(train_with_noise(world.lines, seed, cut, setup), world)
+
+
 def audit(seed: int, guarantee: Guarantee, canaries: int = 1000, guesses: int = 200) -> int:
     """Guess which of many canaries a private training has read: the best case for who guesses.
 

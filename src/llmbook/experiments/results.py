@@ -45,6 +45,8 @@ EXPERIMENTS = {
     "addition-sizes": Experiment("llmbook.experiments.emergence:by_size", FIVE),
     "answers": Experiment("llmbook.experiments.answers:run", (0, 1, 2)),
     "canaries": Experiment("llmbook.experiments.canaries:run", (0, 1, 2)),
+    "canaries-cut": Experiment("llmbook.experiments.canaries:cut_alone", (0, 1, 2)),
+    "canaries-longer": Experiment("llmbook.experiments.canaries:longer", (0, 1, 2)),
     "copying": Experiment("llmbook.experiments.copying:compare", (0, 1, 2)),
     "denoising": Experiment("llmbook.experiments.denoising:run", (0, 1, 2)),
     "denoising-small": Experiment("llmbook.experiments.denoising:small", (0,)),
