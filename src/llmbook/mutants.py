@@ -757,4 +757,38 @@ _MISTAKES = [
         "self.cache.length = shared",
         "self.cache.length = max(shared, len(self.seen) - 1)",
     ),
+    (
+        "privacy",
+        "the batch is cut, not each record",
+        "factors = (clip / norms).clamp(max=1.0)",
+        "factors = (clip / norms.norm()).clamp(max=1.0).expand(len(norms))",
+    ),
+    (
+        "privacy",
+        "noise does not grow with the clip",
+        "guarantee.noise_multiplier * guarantee.clip",
+        "guarantee.noise_multiplier",
+    ),
+    (
+        "privacy",
+        "the true size of a batch is given away",
+        "(q * rows[0] or 1.0)",
+        "max(len(chosen), 1)",
+    ),
+    (
+        "privacy",
+        "records are read more often than accounted",
+        "< q).nonzero()",
+        "< q**0.5).nonzero()",
+    ),
+    (
+        "privacy",
+        "the old conversion to epsilon",
+        "rho + np.log1p(-1 / alphas) - (log_delta",
+        "rho - (log_delta",
+    ),
+    ("federated", "clients count alike", "(size / total)", "(1 / len(sizes))"),
+    ("federated", "both of a pair add their secret", "1 if client == pair[0] else -1", "1"),
+    ("memorization", "equal candidates are not counted", "(1 + equal) / 2", "1"),
+    ("memorization", "what fills up a text counts", "(losses * text[:, 1:])", "losses"),
 ]

@@ -53,7 +53,7 @@ if __name__ == "__main__":
     )
     args = parser.parse_args()
     chosen = args.name or [
-        name for name in names() if not hasattr(import_module(f"tests.reference.{name}"), "ALONE")
+        name for name in names() if not hasattr(import_module(f"tests.reference.{name}"), "APART")
     ]
     if args.action == "make":
         for chosen_name in chosen:

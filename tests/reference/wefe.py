@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LIBRARY = "wefe"
-ALONE = True
+APART = True
 SIZES = [(2, 2, 1, 1, 3), (5, 5, 4, 4, 10), (8, 7, 3, 6, 20)]  # x, y, a, b, width
 
 
