@@ -24,7 +24,7 @@ INVENTED: Final = (
 """Names of countries that we made up; none is in SmolLM2's world, nor in ours."""
 
 DOUBTS: Final = (
-    "not", "n't", "fictional", "unknown", "no such", "sorry", "unable", "no capital", "imaginary",
+    "not", "n't", "fictional", "fantasy", "unknown", "no such", "sorry", "unable", "no capital", "imaginary",
     "cannot", "no official",
 )  # fmt: skip
 
