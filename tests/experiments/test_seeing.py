@@ -188,3 +188,16 @@ def test_the_record_of_the_first_steps_is_made_again() -> None:
 
     (then,) = recorded("seeing-small")
     assert small(0)["first"] == pytest.approx(then["first"], rel=0.05)
+
+
+def test_what_does_not_fit_is_named() -> None:
+    small_tower = VisionTransformer(
+        ViTConfig(image_size=24, patch_size=12, d_model=8, num_layers=1, num_heads=2)
+    )
+    with pytest.raises(ValueError, match="tower must have 16 squares, got 4"):
+        quarters(small_tower, torch.rand(1, 3, 24, 24))
+    with pytest.raises(ValueError, match="vectors must have a width of 16, got 5"):
+        Reader(toy(), PROMPTS, ENDING)(torch.zeros(1, 2, 5), torch.tensor([0]))
+    one, two = torch.tensor([0]), torch.tensor([2])
+    with pytest.raises(ValueError, match=r"every question that is tested, got none of \[2\]"):
+        probe(torch.zeros(1, 3), one, one, torch.zeros(1, 3), two)

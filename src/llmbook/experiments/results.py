@@ -59,6 +59,7 @@ EXPERIMENTS = {
     "reasoning": Experiment("llmbook.experiments.reasoning:compare", (0, 1, 2)),
     "recall": Experiment("llmbook.experiments.recall:run", (0, 1, 2)),
     "repetition": Experiment("llmbook.experiments.repetition:compare", (0, 1, 2)),
+    "seeing": Experiment("llmbook.experiments.seeing:run", (0, 1, 2)),
     "seeing-small": Experiment("llmbook.experiments.seeing:small", (0,)),
     "speeds": Experiment("llmbook.experiments.speeds:run", (0,)),
     "stories": Experiment("llmbook.experiments.skills:run", FIVE),

@@ -44,8 +44,8 @@ EXAMPLES: Final = (
     "Answer: red\n"
 )
 """Two examples in words, which stand before each question."""
-TOKENS: Final = 4
-"""Vectors of a picture: a quarter each, of 2 × 2 squares."""
+SQUARES: Final = 16
+"""Of a picture, in which the tower reads it; 2 × 2 of them become one vector."""
 
 CLIP: Final = word_order.Setup()
 """How the tower is trained, unless said otherwise."""
@@ -88,9 +88,14 @@ def quarters(tower: VisionTransformer, images: Images) -> Float[Tensor, "n 4 num
         tower: Gives a vector for each of 4 × 4 squares.
         images: Pictures.
 
+    Raises:
+        ValueError: If the tower has another number of squares.
+
     Source:
         Neighbouring squares as one token: [Laurençon et al. 2024][laurencon2024building].
     """
+    if tower.config.num_patches != SQUARES:
+        raise ValueError(f"tower must have {SQUARES} squares, got {tower.config.num_patches}")
     hidden = tower.hidden_states(images)[:, 1:]
     grid = hidden.unflatten(1, (2, 2, 2, 2))  # row of quarters, row within, column, column within
     numbers: Tensor = grid.transpose(2, 3).flatten(3).flatten(1, 2)
@@ -176,7 +181,13 @@ class Reader:
         Args:
             vectors: What stands in the place of words; gradients go back to it.
             asked: Which prompt stands before each.
+
+        Raises:
+            ValueError: If the vectors have another width than the model's.
         """
+        d_model = self.model.config.d_model
+        if vectors.shape[-1] != d_model:
+            raise ValueError(f"vectors must have a width of {d_model}, got {vectors.shape[-1]}")
         x = torch.cat((vectors, self.ending.expand(len(vectors), -1, -1)), 1)
         c = self.model.config
         places = torch.arange(self.start, self.start + x.shape[1])
@@ -349,7 +360,12 @@ def probe(
 
     Returns:
         The answers.
+
+    Raises:
+        ValueError: If a question is tested of which none is learned from.
     """
+    if missing := sorted({*tested_asked.tolist()} - {*asked.tolist()}):
+        raise ValueError(f"asked must hold every question that is tested, got none of {missing}")
     found = torch.zeros_like(tested_asked)
     for question in range(len(QUESTIONS)):
         rows, new = asked == question, tested_asked == question
