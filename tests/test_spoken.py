@@ -1,5 +1,6 @@
 """`llmbook.spoken`: what the file holds, and how a sound becomes frames."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmbook.audio import log_mel
-from llmbook.spoken import ACCENTS, BANDS, DIGITS, FILE, FRAMES, clips, frames_of, make
+from llmbook.spoken import ACCENTS, BANDS, DIGITS, FILE, FRAMES, SOURCE, clips, frames_of, make
 
 
 def test_every_voice_says_every_digit_in_every_accent() -> None:
@@ -32,8 +33,10 @@ def test_clips_are_loud_at_both_ends_and_silent_after() -> None:
         assert not frames[length:].any()
 
 
-def test_the_file_is_small() -> None:
-    assert FILE.stat().st_size < 2e6
+def test_the_file_is_the_one_of_its_record_and_small() -> None:
+    content = FILE.read_bytes()
+    assert hashlib.sha256(content).hexdigest() == SOURCE.sha256
+    assert len(content) < 2e6
 
 
 @settings(max_examples=20, deadline=None)
