@@ -20,6 +20,7 @@ from llmbook.datasets import (
     weat_words,
     word_similarities,
 )
+from llmbook.spoken import SOURCE as SPOKEN
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.file)
@@ -35,7 +36,7 @@ def test_files_are_whole_small_and_can_be_made_again(source: Source) -> None:
 def test_every_data_file_has_a_record() -> None:
     """But those that were typed in, and results, which have a test of their own."""
     files = {path.name for path in DATA.iterdir() if path.is_file()}
-    assert files == {source.file for source in SOURCES} | {
+    assert files == {source.file for source in (*SOURCES, SPOKEN)} | {
         "weat.json",
         "senses.json",
         "fewshot.json",
