@@ -143,7 +143,10 @@ def datasheet() -> str:
     Source:
         A few of the questions of [Gebru et al. 2021][gebru2021datasheets]; the rest need people.
     """
-    lines = ["| file | from | licence | what was done | SHA-256 |", "| --- | --- | --- | --- | --- |"]
+    lines = [
+        "| file | from | licence | what was done | SHA-256 |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     for source in SOURCES:
         lines.append(
             f"| `{source.file}` | {source.package} | {source.licence} | {source.what} "
