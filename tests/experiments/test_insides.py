@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbook.experiments import induction, patching, reasons, steering, twins
+from llmbook.experiments import induction, patching, probing, reasons, steering, twins
 from llmbook.experiments.features import WIDTH, pieces
 from llmbook.experiments.reasoning import Setup
 from llmbook.experiments.results import recorded
@@ -115,3 +115,27 @@ def test_the_records_agree_with_what_is_run_again() -> None:
     np.testing.assert_allclose(
         some["last restored"][0], run[template]["last restored"][place][:2], atol=0.01
     )
+
+
+def test_probed_texts_end_alike_in_both_numbers() -> None:
+    assert len(set(probing.NOUNS)) == 32
+    for frame in probing.FRAMES:
+        assert frame.count("{}") == 1
+        assert not frame.endswith("{}")
+
+
+def test_a_probe_tells_a_planted_line_and_no_label_dealt_by_lot() -> None:
+    random = np.random.default_rng(0)
+    labels = np.arange(400) % 2 == 0
+    vectors = random.standard_normal((400, 20))
+    vectors[:, 3] += np.where(labels, 4, -4)
+    held_out = np.arange(400) >= 300
+    assert probing.accuracy(vectors, labels, held_out) > 0.95
+    dealt = random.permutation(labels)
+    assert abs(probing.accuracy(vectors, dealt, held_out) - 0.5) < 0.2
+
+
+def test_the_number_of_new_nouns_is_told_better_than_what_was_dealt_by_lot() -> None:
+    for run in recorded("probing"):
+        place = probing.LAYERS.index(8)
+        assert run["new nouns"][place] > run["by lot"][place] + 0.2

@@ -124,10 +124,11 @@ def code_cell(part: Part, outputs: list[dict[str, Any]]) -> dict[str, Any]:
         if output["output_type"] == "execute_result":
             kept[-1]["execution_count"] = None
     tags = [option for option, value in part.options.items() if value is True]
+    alt = part.options.get("alt")
     return {
         "cell_type": "code",
         "execution_count": None,
-        "metadata": {"tags": tags} if tags else {},
+        "metadata": {**({"tags": tags} if tags else {}), **({"alt": alt} if alt else {})},
         "outputs": kept,
         "source": part.text.rstrip("\n"),
     }

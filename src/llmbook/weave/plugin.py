@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from jinja2 import Environment
 from mkdocs.config import config_options
@@ -28,6 +28,7 @@ from llmbook.weave.book import Woven, weave_book
 from llmbook.weave.chapter import SUFFIXES
 from llmbook.weave.configuration import Site, read_site
 from llmbook.weave.engine import Engine
+from llmbook.weave.machines import Listed, as_text, listing
 from llmbook.weave.pages import SNIPPET, Pages
 from llmbook.weave.palette import colours_of
 from llmbook.weave.serving import Background, with_reload
@@ -138,10 +139,31 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
 
     @event_priority(-100)
     def on_post_build(self, *, config: MkDocsConfig) -> None:
-        """Keep the pages, and let the next build in."""
+        """Write the Markdown of the chapters, keep the pages, and let the next build in."""
+        self._write_for_machines(config)
         with contextlib.suppress(OSError):  # likewise
             self.pages.close()
         self.locked.close()
+
+    def _write_for_machines(self, config: MkDocsConfig) -> None:
+        """Each chapter's Markdown beside its page, and `llms.txt`, which lists them."""
+        chapters = []
+        for page in self.nav.pages:
+            woven = self.woven.get(page.file.src_uri)
+            if woven is None or woven.notebook is None:
+                continue
+            uri = str(Path(page.file.src_uri).with_suffix(".md"))
+            target = Path(config.site_dir) / uri
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(as_text(woven.notebook.read_text("utf-8")), "utf-8")
+            ancestors = list(page.ancestors)
+            part = str(ancestors[-1].title) if ancestors else ""
+            title = str(woven.meta.get("title", page.title))
+            question = str(woven.meta.get("question", ""))
+            chapters.append(Listed(part, title, urljoin(config.site_url or "", uri), question))
+        if chapters:
+            text = listing(config.site_name, config.site_description or "", chapters)
+            (Path(config.site_dir) / "llms.txt").write_text(text, "utf-8")
 
     def on_build_error(self, *, error: Exception) -> None:
         """Let the next one in, and say of a full or read-only disk what to do."""
