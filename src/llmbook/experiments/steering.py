@@ -58,7 +58,8 @@ def of_words() -> Float[Tensor, " d_model"]:
         for words in (PRAISE, BLAME)
     )
     found = (good.mean(0) - bad.mean(0)).detach()
-    return found * direction().norm() / found.norm()
+    as_long: Tensor = found * (direction().norm() / found.norm())
+    return as_long
 
 
 @torch.no_grad()
