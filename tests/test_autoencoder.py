@@ -72,6 +72,10 @@ def test_the_record_parts_what_is_explained_from_what_is_recovered() -> None:
         assert abs(few["explained"] - many["explained"]) < 0.06
         assert few["recovered"] > 0.6
         assert many["recovered"] < 0.1
+        longer, wide = run["8"]["longer"], run["8"]["wide"]
+        assert longer["recovered"] > 0.7
+        assert wide["explained"] > longer["explained"] + 0.1
+        assert wide["recovered"] < 0.1
 
 
 @pytest.mark.parametrize(

@@ -52,9 +52,15 @@ def test_neighbours_find_two_rings_that_no_line_divides() -> None:
 
 def test_more_directions_leave_a_probe_less_and_random_ones_do_not() -> None:
     rows = measure(rounds=(0, 4), each=200)["rounds"]
-    assert rows[0]["probe"] > 0.98
-    assert rows[1]["probe"] < 0.8 < rows[1]["random"]
-    assert abs(rows[1]["by lot"] - 0.5) < 0.08
+    assert rows[0]["other"] > 0.98
+    assert rows[1]["other"] < 0.8 < rows[1]["random"]
+    assert 0.45 < rows[1]["by lot"] < 0.65
+
+
+def test_less_is_gone_from_words_that_no_direction_was_learned_from() -> None:
+    (row,) = measure(rounds=(16,))["rounds"]
+    assert row["learned"] < 0.55 < row["other"]
+    assert row["by lot"] < row["other"]
 
 
 def test_what_cannot_be_probed_is_refused() -> None:

@@ -77,6 +77,27 @@ def test_the_steered_questions_hold_no_thing_from_which_the_direction_was_taken(
     assert len(set(firsts)) == len(firsts)
 
 
+def test_other_words_of_praise_are_others_and_one_token_each() -> None:
+    _, tokenizer = smollm2()
+    read = {*steering.PRAISE, *steering.BLAME}
+    for word in (*steering.OTHER_WORDS[0], *steering.OTHER_WORDS[1]):
+        assert word not in read
+        assert len(tokenizer.encode(f" {word}")) == 1
+
+
+def test_with_nothing_silenced_neither_side_is_blind() -> None:
+    run = recorded("induction")[0]
+    found = induction.by_side(run["induction"], [], seed=run["seed"])
+    for side in ("query", "key"):
+        np.testing.assert_allclose(found[side], run["whole"]["score"], atol=0.005)
+
+
+def test_behind_the_last_layer_the_answer_is_at_the_last_token_and_nowhere_else() -> None:
+    found = patching.between_strangers(patching.TEMPLATES[0], layers=(29,), count=6)
+    assert found["giver"] == [0.0]
+    assert found["last"][0] > 0.7
+
+
 def test_pieces_that_are_held_out_are_none_of_those_that_were_read() -> None:
     first, second = pieces(3), pieces(2, first=3)
     assert first.shape == (3, WIDTH)

@@ -109,17 +109,22 @@ def measure(rounds: Sequence[int] = (0, 1, 2, 4, 8, 16, 32), each: int = 500) ->
 
     The words are the 500 that lie farthest to either side of the direction of `PAIRS`, none of
     these pairs among them, before anything is taken out. After the first direction, which is that
-    of the pairs, each further one is the one that a probe found, as in iterative projection.
+    of the pairs, each further one is the one that a probe found on half of the words, as in
+    iterative projection. Probes are asked of that half and of the other, each learning from half of
+    it: what is gone from the words on which the directions were learned need not be gone from all.
 
     Args:
         rounds: After how many directions to measure.
         each: Words to either side.
 
     Returns:
-        A list, "rounds", with for each the number of directions "removed", the "probe"'s share of
-        right answers as mean over ten divisions, that of a probe of labels dealt by lot ("by
-        lot"), the effect of three tests of `llmbook.bias.weat` ("career", "maths", "flowers"), and
-        the correlation with people's "similarity" of words.
+        A list, "rounds", with for each the number of directions "removed"; a probe's share of right
+        answers, as mean over ten divisions, on words of the half on which the directions were
+        "learned" and of the "other"; on the other half after "random" directions, and the highest
+        of twenty deals of its labels "by lot"; what "neighbours" tell, of all words, and of labels
+        dealt "by lot, neighbours"; the effect and the difference of three tests of
+        `llmbook.bias.weat` ("career", "maths", "flowers"), and the correlation with people's
+        "similarity" of words.
 
     Source:
         [Gonen and Goldberg 2019][gonen2019lipstick] for the probe,
@@ -136,7 +141,14 @@ def measure(rounds: Sequence[int] = (0, 1, 2, 4, 8, 16, 32), each: int = 500) ->
     order = order[np.argsort(along[order])]
     chosen = np.concatenate((order[:each], order[-each:]))
     labels = np.repeat([False, True], each)
-    by_lot = np.random.default_rng(0).permutation(labels)
+    random = np.random.default_rng(0)
+    learned = np.zeros(2 * each, dtype=bool)
+    for side in (0, each):
+        learned[side + random.permutation(each)[: each // 2]] = True
+    dealt = [random.permutation(labels[~learned]) for _ in range(20)]
+
+    def told(space: Vectors, of: Bool[np.ndarray, " words"]) -> float:
+        return float(np.mean([probe(space, of, seed=seed)[0] for seed in range(10)]))
 
     def test(space: Vectors, *names: str) -> list[float]:
         sets = [space[[place[w] for w in weat_words()[name] if w in place]] for name in names]
@@ -148,17 +160,19 @@ def measure(rounds: Sequence[int] = (0, 1, 2, 4, 8, 16, 32), each: int = 500) ->
     drawn = np.linalg.qr(drawn)[0].T
     for removed in range(max(rounds) + 1):
         space = without(vectors, axes)
-        _, axis = probe(space[chosen], labels)
+        mine, others = space[chosen[learned]], space[chosen[~learned]]
+        _, axis = probe(mine, labels[learned])
         if removed in rounds:
-            several = [probe(space[chosen], labels, seed=seed)[0] for seed in range(10)]
-            lots = [probe(space[chosen], by_lot, seed=seed)[0] for seed in range(10)]
+            at_random = without(vectors[chosen[~learned]], drawn[:removed])
             found.append(
                 {
                     "removed": removed,
-                    "probe": float(np.mean(several)),
-                    "random": probe(without(vectors, drawn[:removed])[chosen], labels)[0],
-                    "by lot": float(np.mean(lots)),
+                    "learned": told(mine, labels[learned]),
+                    "other": told(others, labels[~learned]),
+                    "random": told(at_random, labels[~learned]),
+                    "by lot": max(told(others, lot) for lot in dealt),
                     "neighbours": neighbours(space[chosen], labels),
+                    "by lot, neighbours": neighbours(space[chosen], random.permutation(labels)),
                     "career": test(space, "male names", "female names", "career", "family"),
                     "maths": test(space, "maths", "arts", "male terms", "female terms"),
                     "flowers": test(space, "flowers", "insects", "pleasant", "unpleasant"),

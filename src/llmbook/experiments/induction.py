@@ -5,6 +5,8 @@ the second kind must know, at each token, which token stood before it: heads of 
 have written that down. If so, it looks elsewhere without them.
 """
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -78,6 +80,57 @@ def second_copy(model: Llama, ids: Tensor, heads: Heads) -> dict[str, float]:
         "score": float(np.mean([scores[layer, head].item() for layer, head in heads])),
         "loss": loss.item(),
     }
+
+
+@torch.no_grad()
+def by_side(
+    induction: Sequence[Sequence[int]],
+    previous: Sequence[Sequence[int]],
+    seed: int = 0,
+    texts: int = 4,
+    length: int = 24,
+) -> dict[str, float]:
+    """Where induction heads look if heads of the first kind are silenced for one side alone.
+
+    A circuit of two says that what stood before a token is read as a *key*. So the layers of the
+    induction heads get their queries, or their keys, as if nothing had been silenced.
+
+    Args:
+        induction: The heads that look, as pairs of layer and number.
+        previous: The heads that are silenced.
+        seed: As in `run`.
+        texts: As in `run`.
+        length: As in `run`.
+
+    Returns:
+        The mean of `llmbook.heads.induction_score` with the "query" and with the "key" as it was.
+    """
+    model, tokenizer = smollm2()
+    vocab = tokenizer.vocab_size
+    means = mean_outputs(model, repeated(texts, length, vocab, seed=2 * seed))
+    ids = repeated(texts, length, vocab, seed=2 * seed + 1)
+    found: dict[str, float] = {}
+    whole: dict[int, Tensor] = {}
+    for side in ("query", "key"):
+        parts: Any = {layer: getattr(model.blocks[layer].attention, side) for layer, _ in induction}
+        with ExitStack() as stack:
+            for layer, part in parts.items():
+
+                def note(_: Any, __: Any, output: Tensor, layer: int = layer) -> None:
+                    whole[layer] = output
+
+                stack.callback(part.register_forward_hook(note).remove)
+            model(ids)
+        with ExitStack() as stack, without_heads(model, [(at, n) for at, n in previous], means):
+            for layer, part in parts.items():
+
+                def put(_: Any, __: Any, ___: Tensor, layer: int = layer) -> Tensor:
+                    return whole[layer]
+
+                stack.callback(part.register_forward_hook(put).remove)
+            scores = induction_score(model.attention_weights(ids), length)
+        found[side] = float(np.mean([scores[layer, head].item() for layer, head in induction]))
+    return found
 
 
 def run(seed: int, texts: int = 4, length: int = 24, count: int = 5) -> dict[str, Any]:

@@ -122,6 +122,38 @@ def exchange(drawn: Prompts, layers: tuple[int, ...] = LAYERS) -> dict[str, Any]
     return found
 
 
+@torch.no_grad()
+def between_strangers(
+    template: str, layers: tuple[int, ...] = (18, 26), count: int = 12, seed: int = 0
+) -> dict[str, list[float]]:
+    """What comes along when the donor is a text about two other people.
+
+    If the *answer* lies where the stream is exchanged, the donor's answer comes out. If something
+    else lies there, such as who gives, it does not.
+
+    Args:
+        template: As in `prompts`.
+        layers: Behind which to exchange.
+        count: Pairs of texts; those with a name in common are left out.
+        seed: Of the drawing.
+
+    Returns:
+        For each place ("giver", "last") and layer the share of texts in which, of the four names,
+            the donor's answer has the highest logit.
+    """
+    model, _ = smollm2()
+    reader, donor = prompts(template, count, 2 * seed), prompts(template, count, 2 * seed + 1)
+    names = torch.stack((donor.a, donor.b, reader.a, reader.b), 1)
+    strangers = torch.tensor([len(set(row)) == 4 for row in names.tolist()])
+    found = {}
+    for place, position in (("giver", reader.giver), ("last", -1)):
+        logits = patch(model, reader.first, donor.first, layers, [position])
+        of_four = logits.gather(-1, names.expand(len(layers), -1, -1))
+        theirs = (of_four.argmax(-1) == 0)[:, strangers]
+        found[place] = theirs.double().mean(1).tolist()
+    return found
+
+
 def run(seed: int, count: int = 12) -> dict[str, Any]:
     """What is recorded: `exchange` for each template, with `count` texts each."""
     return {

@@ -4,6 +4,7 @@ The direction is the difference of the mean stream behind one layer between sent
 of blame. It is added to the stream at every position.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +21,11 @@ STRENGTHS: Final = (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0)
 THINGS: Final = "meal trip concert lesson garden letter".split()
 PRAISE: Final = "wonderful excellent beautiful delightful perfect great".split()
 BLAME: Final = "terrible awful horrible ugly poor bad".split()
+OTHER_WORDS: Final = (
+    "lovely fantastic superb amazing nice brilliant".split(),
+    "boring dull dreadful nasty disappointing sad".split(),
+)
+"""Words of praise and of blame that are in no sentence from which the direction was taken."""
 QUESTIONS: Final = (
     "The film was", "I thought the book was", "Everybody said that the hotel was",
     "My new coat is", "She told me that the play was", "To be honest, the soup was",
@@ -44,19 +50,35 @@ def direction(layer: int = LAYER) -> Float[Tensor, " d_model"]:
     return means[0] - means[1]
 
 
+def of_words() -> Float[Tensor, " d_model"]:
+    """A baseline: the mean embedding of `PRAISE` minus that of `BLAME`, as long as `direction`."""
+    model, tokenizer = smollm2()
+    good, bad = (
+        torch.stack([model.embedding.weight[tokenizer.encode(f" {word}")[0]] for word in words])
+        for words in (PRAISE, BLAME)
+    )
+    found = (good.mean(0) - bad.mean(0)).detach()
+    as_long: Tensor = found * (direction().norm() / found.norm())
+    return as_long
+
+
 @torch.no_grad()
-def preferences(added: Float[Tensor, " d_model"], layer: int = LAYER) -> list[float]:
+def preferences(
+    added: Float[Tensor, " d_model"],
+    layer: int = LAYER,
+    words: tuple[Sequence[str], Sequence[str]] = (PRAISE, BLAME),
+) -> list[float]:
     """Log-odds of praise against blame as the next word, for each question.
 
     Args:
         added: What is added to the stream behind the layer, everywhere.
         layer: Which.
+        words: Of praise and of blame.
     """
     model, tokenizer = smollm2()
     start = tokenizer.special_tokens["<|endoftext|>"]
     good, bad = (
-        torch.tensor([tokenizer.encode(f" {word}")[0] for word in words])
-        for words in (PRAISE, BLAME)
+        torch.tensor([tokenizer.encode(f" {word}")[0] for word in of_kind]) for of_kind in words
     )
     found = []
     with edited(model, {layer: lambda stream: stream + added}):
@@ -65,6 +87,23 @@ def preferences(added: Float[Tensor, " d_model"], layer: int = LAYER) -> list[fl
             logits = model(ids)[0, -1]
             found.append((logits[good].logsumexp(0) - logits[bad].logsumexp(0)).item())
     return found
+
+
+def beside(strengths: tuple[float, ...] = (-0.5, 0.0, 0.5)) -> dict[str, list[float]]:
+    """Is it praise that is added, or the words that the sentences hold?
+
+    Returns:
+        Mean `preferences` at each strength: "other words", the direction judged by `OTHER_WORDS`;
+        "embeddings", `of_words` judged by `PRAISE` and `BLAME`.
+    """
+    ours, words = direction(), of_words()
+    return {
+        "other words": [
+            float(np.mean(preferences(strength * ours, words=OTHER_WORDS)))
+            for strength in strengths
+        ],
+        "embeddings": [float(np.mean(preferences(strength * words))) for strength in strengths],
+    }
 
 
 def plain_text(tokens: int = 256) -> Int[Tensor, "1 seq"]:

@@ -20,6 +20,7 @@ class Setup:
         active: How many are there at once, on average.
         vectors: From which is learned.
         steps: Changes of the weights.
+        lr: Adam's rate at the beginning.
     """
 
     features: int = 128
@@ -27,6 +28,7 @@ class Setup:
     active: float | int = 3.0
     vectors: int = 20_000
     steps: int = 2_000
+    lr: float = 2e-3
 
 
 def world(
@@ -43,10 +45,12 @@ def world(
 
 
 def measure(setup: Setup, seed: int) -> dict[str, dict[str, float]]:
-    """What is found of one world, by four ways.
+    """What is found of one world, by six ways.
 
     Returns:
-        For "trained" and "frozen" autoencoders, "components" and "random" directions, the share of
+        For autoencoders ("trained"; "longer", for twice the steps at five times the rate; "wide",
+        trained like that and allowed twice as many directions a vector as there are features; and
+        "frozen"), for "components" and for "random" directions, the share of
             variance "explained" on vectors that were not learned from and the share of true
             directions "recovered". Of the components there are as many as a vector may use
             directions; random directions explain nothing by themselves.
@@ -55,11 +59,17 @@ def measure(setup: Setup, seed: int) -> dict[str, dict[str, float]]:
     learned, held_out = vectors[: -len(vectors) // 5], vectors[-len(vectors) // 5 :]
     top_k = round(setup.active)
     found = {}
-    for name in ("trained", "frozen"):
+    for name, more, allowed in [
+        ("trained", False, top_k),
+        ("longer", True, top_k),
+        ("wide", True, 2 * top_k),
+        ("frozen", False, top_k),
+    ]:
         torch.manual_seed(1_000 + seed)  # with the world's own seed it would begin at the truth
-        model = SparseAutoencoder(setup.d_model, setup.features, top_k, frozen=name == "frozen")
+        model = SparseAutoencoder(setup.d_model, setup.features, allowed, frozen=name == "frozen")
         generator = torch.Generator().manual_seed(seed)
-        fit(model, learned, steps=setup.steps, generator=generator)
+        steps, lr = (2 * setup.steps, 5 * setup.lr) if more else (setup.steps, setup.lr)
+        fit(model, learned, steps=steps, generator=generator, lr=lr)
         with torch.no_grad():
             missed = unexplained(held_out, model(held_out)[0])
         found[name] = {"explained": 1 - missed, "recovered": recovered(model.decoder, true)}

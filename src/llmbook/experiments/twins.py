@@ -71,16 +71,27 @@ def measure(
     Returns:
         For each number of tokens a list of shares, one a head: half of the sum of the differences
             between weights and twin, 1 if all of the attention could be elsewhere. And, for 128
-            tokens, under "without sink" the same if the first token's weight has to stay.
+            tokens, the same under "without sink" if the first token's weight has to stay, and, to
+            tell what the weights do from what the values do, for the head's weights with values
+            drawn by lot ("random values") and for its values with weights drawn by lot ("random
+            weights").
     """
     model, tokenizer = smollm2()
     start = tokenizer.special_tokens["<|endoftext|>"]
     ids = [start, *tokenizer.encode(sotu()[-1].text[:4_000])]
+    random = np.random.default_rng(0)
     found: dict[str, Any] = {}
+
+    def moved(w: Float[np.ndarray, " keys"], v: Float[np.ndarray, "keys d_head"]) -> float:
+        return float(np.abs(twin(w, v) - w).sum() / 2 / max(w.sum(), _SMALL))
+
     for length in lengths:
         texts = torch.tensor([ids[:length]])
         stream, weights = residual_stream(model, texts), model.attention_weights(texts)
-        shares, stayed = [], []
+        shares = []
+        at_128: dict[str, list[float]] = {
+            name: [] for name in ("without sink", "random values", "random weights")
+        }
         for layer in layers:
             block: Any = model.blocks[layer]
             values = block.attention.value(block.attention_norm(stream[layer]))[0]
@@ -88,11 +99,13 @@ def measure(
             group = model.config.num_heads // model.config.num_kv_heads
             for head in range(model.config.num_heads):
                 w, v = weights[layer, 0, head, -1].double().numpy(), by_group[:, head // group]
-                shares.append(float(np.abs(twin(w, v) - w).sum() / 2))
+                shares.append(moved(w, v))
                 if length == 128:
-                    rest = np.abs(twin(w[1:], v[1:]) - w[1:]).sum() / 2
-                    stayed.append(float(rest / max(w[1:].sum(), _SMALL)))
+                    at_128["without sink"].append(moved(w[1:], v[1:]))
+                    drawn = random.standard_normal(v.shape)
+                    at_128["random values"].append(moved(w, drawn))
+                    at_128["random weights"].append(moved(random.random(length) / length, v))
         found[str(length)] = shares
-        if stayed:
-            found["without sink"] = stayed
+        if length == 128:
+            found.update(at_128)
     return found
