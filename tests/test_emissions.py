@@ -244,7 +244,7 @@ def test_a_grids_grams_follow_from_what_its_electricity_is_made_of(grid: Grid) -
     the plants, and on how much of their life is counted.
     """
     theirs = saved("codecarbon")
-    mix, grams = theirs[grid.code][3:], theirs["grams"]
+    mix, grams = theirs[grid.code][3:].astype(float), theirs["grams"].astype(float)
     assert mix.sum() == pytest.approx(theirs[grid.code][2], rel=0.005)  # nothing is left out
     assert 1.08 < (mix * grams).sum() / mix.sum() / grid.g_per_kwh < 1.71
 

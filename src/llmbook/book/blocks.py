@@ -1,4 +1,4 @@
-"""The book's own fences: corrections, references, outline, seeds. Prose made from data.
+"""The book's own fences: corrections, references, outline, seeds, calculators. Made from data.
 
 A fence such as
 
@@ -19,6 +19,7 @@ from typing import Any, ClassVar, TypeVar
 
 import yaml
 
+from llmbook.book.calculators import calculator
 from llmbook.book.seeds import seeds
 from llmbook.weave import blocks
 from llmbook.weave.chapter import SUFFIXES, WeaveError, read_chapter
@@ -189,6 +190,7 @@ class Blocks(blocks.Blocks):
             "references": self.references,
             "outline": self.outline,
             "seeds": self.seeds,
+            "calculator": calculator,
         }
 
     @classmethod
