@@ -17,6 +17,7 @@ from llmbook.architectures.costs import (
     weight_bytes,
 )
 from llmbook.architectures.counting import count_parameters
+from llmbook.book.blocks import Blocks
 from llmbook.book.calculators import MEASURES, SHOWN, architecture_form, calculator, footprint_form
 from llmbook.emissions import DEVICES, GRIDS, Boundary, footprint
 from tests.book import DOCS
@@ -40,6 +41,11 @@ def test_the_lists_are_the_packages_tables() -> None:
     assert all(f'value="{device.watts:g}"' in form for device in DEVICES.values())
     assert all(f'value="{grid.g_per_kwh:g}"' in form for grid in GRIDS.values())
     assert all(f">{name}</option>" in architecture_form() for name in SHOWN)
+
+
+def test_a_page_is_woven_again_when_a_table_has_changed() -> None:
+    """A form stands in no cell, so its page must depend on what fills it."""
+    assert {file.name for file in Blocks.data(DOCS)} > {"emissions.py", "configs.py"}
 
 
 def test_data_sheets_of_the_form_are_decoders_whose_heads_fill_the_width() -> None:

@@ -208,7 +208,9 @@ def test_waiting_costs_a_page_nothing(
     book = make_book()
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(book.root), str(ROOT / "src")]))
     idle = "import time\n\ntime.sleep(2)"
-    busy = "import time\n\nwhile time.process_time() < 2:\n    pass"
+    busy = (
+        "import time\n\nend = time.process_time() + 2\nwhile time.process_time() < end:\n    pass"
+    )
     for name, code in (("idle.md", idle), ("busy.md", busy)):
         book.write(name, f"# A page\n\n```python\n{code}\n```\n")
     woven, errors = weave_book(

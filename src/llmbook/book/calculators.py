@@ -7,10 +7,14 @@ that the page's own cells make.
 import html
 import json
 from collections.abc import Iterable
+from pathlib import Path
 
+from llmbook import emissions
+from llmbook.architectures import configs
 from llmbook.architectures.configs import CONFIGS, Config
 from llmbook.emissions import DEVICES, GRIDS
 
+TABLES = [Path(configs.__file__), Path(emissions.__file__)]  # what the forms are filled from
 SHOWN = ("gpt2", "gpt2-xl", "gpt3-175b", "llama-2-7b", "llama-3-8b", "llama-2-70b", "smollm2-135m")
 MEASURES = (
     ("num_layers", "Layers"),
