@@ -244,6 +244,26 @@ def test_a_chapter_loads_at_most_250_kb(browser: Any, address: str, site: Path) 
     assert not heavy
 
 
+@pytest.mark.parametrize(
+    ("page", "name", "value"),
+    [("challenges/carbon/", "kwh", 13_824), ("models/architectures/", "parameters", 124_439_808)],
+)
+def test_a_calculator_computes_in_the_page_and_without_script_is_not_there(
+    browser: Any, address: str, page: str, name: str, value: int
+) -> None:
+    """It starts with the lesson's run, or GPT-2; its formulas are tested in `test_calculators`."""
+    tab, wrong = visit(browser, address, page, 390, "dark")
+    output = tab.locator("form.calculator output")
+    assert float(output.get_attribute(f"data-{name}")) == value
+    assert f"{value:,}" in output.inner_text()
+    tab.close()
+    with browser(390, "dark").browser.new_context(java_script_enabled=False) as reader:
+        plain = reader.new_page()
+        plain.goto(address + page)
+        assert not plain.locator("form.calculator").is_visible()
+    assert not wrong
+
+
 CORRECTED = "evolution/growth/"
 
 

@@ -1,7 +1,7 @@
-"""Energy and carbon of a training run: hours × watts × overhead, then grams per kilowatt-hour.
+"""Energy and carbon of training and of use: hours × watts × overhead, then grams per kilowatt-hour.
 
 What the arithmetic leaves out is most of the argument: the host around each accelerator, idle
-machines, failed runs, the making of the hardware, and every answer the trained model gives.
+machines, failed runs, the making of the hardware. A `Boundary` says what is counted.
 """
 
 import math
@@ -19,6 +19,21 @@ KWH_PER_US_HOME: Final = 10_791.0
 KWH_PER_DANISH_HOME: Final = 1_508.0
 """What a Danish home uses in a year if GPT-3's 190,000 kWh are 126 homes, as
 [The Register 2020][register2020carbon] has it."""
+
+
+def _require(name: str, value: float | int, minimum: int = 0) -> float:
+    """Refuse anything but a number from `minimum` on; NaN fails every comparison.
+
+    As a float it can be multiplied: NumPy's integers would wrap.
+    """
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    try:
+        exact = float(value) if number else math.nan
+    except OverflowError:  # an integer of more than 308 digits
+        exact = math.inf
+    if not minimum <= exact < math.inf:
+        raise ValueError(f"{name} must be a finite number, at least {minimum}, got {value!r}")
+    return exact
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,66 @@ DEVICES: Final[Mapping[str, Device]] = MappingProxyType(
     }
 )
 """The accelerators by name."""
+
+WATTS_PER_CORE: Final = (2.5, 4.0, 7.0)
+"""Low, middle and high: rated power over cores of large server processors, from 500 W for 192
+cores to 400 W for 64 ([AMD 2024][amd2024epyc])."""
+
+SERVER_SHARE: Final = (1.2, 1.5, 2.0)
+"""By how much memory, board and power supply raise it: our assumption, of no source."""
+
+BUILDING_SHARE: Final = (1.1, 1.3, 1.6)
+"""PUE from a large cloud site to the average data centre of 2019 in `PUBLISHED_RUNS`."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How much greenhouse gas a kilowatt-hour of some place stands for, on average over a year.
+
+    Attributes:
+        name: Country.
+        code: Its three letters in ISO 3166; `WLD` for the world.
+        g_per_kwh: Grams of CO2 equivalent, over the life of the power plants.
+        year: Of which it is the average.
+        source: Key in the bibliography.
+    """
+
+    name: str
+    code: str
+    g_per_kwh: float
+    year: int
+    source: str
+
+
+def _grid(name: str, code: str, g_per_kwh: float) -> Grid:
+    return Grid(name, code, g_per_kwh, 2023, "owid2024intensity")
+
+
+GRIDS: Final[Mapping[str, Grid]] = MappingProxyType(
+    {
+        grid.name: grid
+        for grid in (
+            _grid("Norway", "NOR", 30.0),
+            _grid("Sweden", "SWE", 41.0),
+            _grid("France", "FRA", 56.0),
+            _grid("Brazil", "BRA", 98.0),
+            _grid("Canada", "CAN", 170.0),
+            _grid("United Kingdom", "GBR", 238.0),
+            _grid("Ireland", "IRL", 291.0),
+            _grid("United States", "USA", 369.0),
+            _grid("Germany", "DEU", 381.0),
+            Grid("World", "WLD", 471.0, 2024, "ember2026global"),
+            _grid("Japan", "JPN", 485.0),
+            _grid("Australia", "AUS", 549.0),
+            _grid("China", "CHN", 582.0),
+            _grid("Poland", "POL", 662.0),
+            _grid("South Africa", "ZAF", 708.0),
+            _grid("India", "IND", 713.0),
+        )
+    }
+)
+"""Grids by name, the cleanest first. A year's average hides hours and regions: within one country
+both can differ by a multiple."""
 
 
 def energy_kwh(accel_hours: float | int, watts_per_accel: float | int, pue: float | int) -> float:
@@ -147,6 +222,232 @@ def estimate_carbon_emissions(
     _require("carbon_intensity", carbon_intensity)
     kwh = energy_kwh(hours * gpus, DEVICES[gpu_type].watts, pue)
     return emissions_kg(kwh, carbon_intensity)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boundary:
+    r"""What is counted beside the accelerators at work: around the chip, the building, its making.
+
+    $$E = \frac{E_\text{chip}}{u} \cdot \text{host} \cdot \text{idle} \cdot \text{PUE}$$
+
+    All factors are 1 unless given, which counts the chips alone, in full use.
+
+    Attributes:
+        utilisation: $u$, the share of the chips' time, or of what they could do in it, that the
+            work uses; the rest draws power for nothing.
+        host: What a server draws for each watt of its accelerators.
+        idle: What all machines draw, those that stand by included, for each watt of the busy ones.
+        pue: What the building draws for each watt of its machines.
+        embodied_g_per_hour: Making one accelerator with its server, spread over the hours of its
+            life, in grams of CO2 equivalent.
+        litres_per_kwh: Water for cooling; that of the power plants is another matter.
+        source: Key in the bibliography; empty for one of your own.
+
+    Raises:
+        ValueError: If `utilisation` is not above 0 and at most 1, a factor is below 1, another
+            value is negative, or one is not a finite number.
+
+    Examples:
+        >>> Boundary(host=1.5, pue=1.2).factor
+        1.7999999999999998
+        >>> Boundary(utilisation=0)
+        Traceback (most recent call last):
+            ...
+        ValueError: utilisation must be above 0 and at most 1, got 0
+    """
+
+    utilisation: float | int = 1
+    host: float | int = 1
+    idle: float | int = 1
+    pue: float | int = 1
+    embodied_g_per_hour: float | int = 0
+    litres_per_kwh: float | int = 0
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 < _require("utilisation", self.utilisation) <= 1:
+            raise ValueError(f"utilisation must be above 0 and at most 1, got {self.utilisation!r}")
+        for name in ("host", "idle", "pue"):
+            _require(name, getattr(self, name), minimum=1)
+        for name in ("embodied_g_per_hour", "litres_per_kwh"):
+            _require(name, getattr(self, name))
+
+    @property
+    def factor(self) -> float:
+        """Kilowatt-hours at the meter for each that the chips need for the work alone."""
+        return self.host * self.idle * self.pue / self.utilisation
+
+
+GEMINI: Final = Boundary(
+    utilisation=0.10 / (0.58 * 0.24),
+    host=(0.58 + 0.25) / 0.58,
+    idle=(0.58 + 0.25 + 0.10) / (0.58 + 0.25),
+    pue=1 / (0.58 + 0.25 + 0.10),
+    litres_per_kwh=0.26 / 0.24,
+    source="elsworth2025measuring",
+)
+"""Google's median prompt, from the printed shares of its 0.24 Wh: 58 % accelerators, 25 % host,
+10 % machines standing by, the rest the building; and from the 0.10 Wh of accelerators alone."""
+
+BLOOM_LIFE: Final = Boundary(
+    idle=1 + 14.6 / 24.69, embodied_g_per_hour=11.2e6 / 1_082_990, source="luccioni2022estimating"
+)
+"""BLOOM's training: 14.6 t for idle machines and 11.2 t for making them, beside 24.69 t."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What some work takes and emits within a `Boundary`.
+
+    Attributes:
+        kwh: At the meter of the building.
+        operation_kg: Emitted to generate that, in kilograms of CO2 equivalent.
+        embodied_kg: The work's part of what making the hardware emitted.
+        litres: Water for cooling.
+    """
+
+    kwh: float
+    operation_kg: float
+    embodied_kg: float
+    litres: float
+
+    @property
+    def kg(self) -> float:
+        """Operation and making together."""
+        return self.operation_kg + self.embodied_kg
+
+
+def footprint(
+    accel_hours: float | int,
+    watts_per_accel: float | int,
+    g_per_kwh: float | int,
+    boundary: Boundary = Boundary(),
+) -> Footprint:
+    """Energy, emissions and water of some hours of work, within a boundary.
+
+    Args:
+        accel_hours: Hours × accelerators that the work alone needs, at full use.
+        watts_per_accel: Average power of one accelerator, without what the boundary adds.
+        g_per_kwh: Carbon intensity of the grid.
+        boundary: What is counted beside the accelerators.
+
+    Raises:
+        ValueError: If an amount is negative or not a finite number.
+
+    Examples:
+        BLOOM with idle machines and the making of all, for which 50.5 t were printed:
+
+        >>> run = PUBLISHED_RUNS["BLOOM"]
+        >>> life = footprint(run.accel_hours, run.watts_per_accel, run.g_per_kwh, BLOOM_LIFE)
+        >>> round(life.kg / 1000, 1)
+        50.5
+
+    Source:
+        [Luccioni et al. 2022][luccioni2022estimating], section 4.
+    """
+    hours = _require("accel_hours", accel_hours)
+    kwh = energy_kwh(hours, watts_per_accel, pue=1) * boundary.factor
+    return Footprint(
+        kwh=kwh,
+        operation_kg=emissions_kg(kwh, g_per_kwh),
+        embodied_kg=hours / boundary.utilisation * boundary.embodied_g_per_hour / 1000,
+        litres=kwh * boundary.litres_per_kwh,
+    )
+
+
+def joules_per_token(
+    seconds: float | int, watts: float | int, tokens: float | int, boundary: Boundary = Boundary()
+) -> float:
+    r"""Energy of one token of text, $P\,t / n$ times what the boundary adds.
+
+    Args:
+        seconds: How long $n$ tokens took, on one core or accelerator.
+        watts: What it draws meanwhile, $P$.
+        tokens: $n$, those of all texts that were written side by side.
+        boundary: What is counted beside it.
+
+    Raises:
+        ValueError: If an amount is negative or not a finite number, or there is no token.
+
+    Examples:
+        >>> joules_per_token(seconds=2.0, watts=4, tokens=40)
+        0.2
+    """
+    amount = _require("tokens", tokens, minimum=1)
+    return _require("seconds", seconds) * _require("watts", watts) / amount * boundary.factor
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedUse:
+    """What one use of a trained model takes, as published.
+
+    Attributes:
+        name: Model or task.
+        source: Key in the bibliography.
+        wh: Watt-hours of one query, answer or picture.
+        boundary: What is counted, in words.
+        year: When it was published.
+    """
+
+    name: str
+    source: str
+    wh: float
+    boundary: str
+    year: int
+
+
+def _luccioni(name: str, kwh_per_1000: float) -> PublishedUse:
+    return PublishedUse(
+        name=name,
+        source="luccioni2024power",
+        wh=kwh_per_1000,  # kWh for a thousand are Wh for one
+        boundary="GPU, CPU and memory of one busy server",
+        year=2024,
+    )
+
+
+def _scored(name: str, kwh_per_1000: float) -> PublishedUse:
+    return PublishedUse(
+        name=name,
+        source="energyscore2024data",
+        wh=kwh_per_1000,
+        boundary="GPU alone",
+        year=2024,
+    )
+
+
+PUBLISHED_USES: Final[Mapping[str, PublishedUse]] = MappingProxyType(
+    {
+        use.name: use
+        for use in (
+            _luccioni("text classification", 0.002),
+            _luccioni("image classification", 0.007),
+            _luccioni("text generation", 0.047),
+            _luccioni("summarisation", 0.05),
+            _luccioni("image captioning", 0.06),
+            _luccioni("image generation", 2.907),
+            _scored("gpt2", 0.0023687),
+            _scored("gpt2-medium", 0.0044652),
+            _scored("gpt2-large", 0.0079082),
+            _scored("gpt2-xl", 0.0131015),
+            PublishedUse(
+                name="Gemini, chips alone",
+                source="elsworth2025measuring",
+                wh=0.10,
+                boundary="accelerators at work",
+                year=2025,
+            ),
+            PublishedUse(
+                name="Gemini",
+                source="elsworth2025measuring",
+                wh=0.24,
+                boundary="accelerators, host, machines standing by, building",
+                year=2025,
+            ),
+        )
+    }
+)
+"""Published uses by name. Of the tasks these are means over models, in watt-hours for one query."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,18 +576,3 @@ PUBLISHED_RUNS: Final[Mapping[str, TrainingRun]] = MappingProxyType(
     }
 )
 """Published runs by name, so that a reader can recompute each from its parts."""
-
-
-def _require(name: str, value: float | int, minimum: int = 0) -> float:
-    """Refuse anything but a number from `minimum` on; NaN fails every comparison.
-
-    As a float it can be multiplied: NumPy's integers would wrap.
-    """
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    try:
-        exact = float(value) if number else math.nan
-    except OverflowError:  # an integer of more than 308 digits
-        exact = math.inf
-    if not minimum <= exact < math.inf:
-        raise ValueError(f"{name} must be a finite number, at least {minimum}, got {value!r}")
-    return exact

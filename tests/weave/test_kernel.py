@@ -200,6 +200,26 @@ def test_no_text_is_lost(make_book: MakeBook, fork: bool) -> None:
     assert value[0]["data"] == {"text/plain": "7"}
 
 
+@pytest.mark.parametrize("fork", [True, False])
+def test_waiting_costs_a_page_nothing(
+    make_book: MakeBook, monkeypatch: pytest.MonkeyPatch, fork: bool
+) -> None:
+    """Its seconds are those of a processor, so a busy machine does not make it dear."""
+    book = make_book()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(book.root), str(ROOT / "src")]))
+    idle = "import time\n\ntime.sleep(2)"
+    busy = (
+        "import time\n\nend = time.process_time() + 2\nwhile time.process_time() < end:\n    pass"
+    )
+    for name, code in (("idle.md", idle), ("busy.md", busy)):
+        book.write(name, f"# A page\n\n```python\n{code}\n```\n")
+    woven, errors = weave_book(
+        book.docs, ["idle.md", "busy.md"], book.root / ".cache", package=book.package, fork=fork
+    )
+    assert not errors
+    assert woven["idle.md"].meta["seconds"] < 1 < woven["busy.md"].meta["seconds"]
+
+
 def test_a_traceback_tells_no_path_of_this_machine(make_book: MakeBook) -> None:
     """What the notebook keeps of it are the chapter's own lines."""
     book = make_book()

@@ -1,4 +1,4 @@
-"""The book's own fences: corrections, references, outline, seeds. Prose made from data.
+"""The book's own fences: corrections, references, outline, seeds, calculators. Made from data.
 
 A fence such as
 
@@ -19,6 +19,7 @@ from typing import Any, ClassVar, TypeVar
 
 import yaml
 
+from llmbook.book.calculators import TABLES, calculator
 from llmbook.book.seeds import seeds
 from llmbook.weave import blocks
 from llmbook.weave.chapter import SUFFIXES, WeaveError, read_chapter
@@ -189,15 +190,16 @@ class Blocks(blocks.Blocks):
             "references": self.references,
             "outline": self.outline,
             "seeds": self.seeds,
+            "calculator": calculator,
         }
 
     @classmethod
     def data(cls, docs: Path) -> list[Path]:
-        """Corrections, bibliography, and the names of the pages of the API."""
+        """Corrections, bibliography, names of the pages of the API, and what fills the forms."""
         api = docs / "api"
         folders = [api, *(p for p in sorted(api.rglob("*")) if p.is_dir())] if api.is_dir() else []
         files = ("data/corrections.yaml", "data/errata.yaml", "references.bib")
-        return [*(docs / name for name in files), *folders]
+        return [*(docs / name for name in files), *folders, *TABLES]
 
     def _read(self, read: Callable[[], T], file: Path, otherwise: T) -> T:
         """What a function reads from a file, or what to take if it cannot."""

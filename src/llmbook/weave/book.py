@@ -24,7 +24,9 @@ from llmbook.weave.render import Book, failure, weave
 from llmbook.weave.sources import content_of, hash_of
 from llmbook.weave.store import check_store, load, save, write_atomically
 
-WATTS_A_CORE = 15  # of a server processor at work, what the page's own cost is estimated with
+WATTS_A_CORE = (
+    8  # at the meter, by middle values: 4 W, with memory and board 6, with the building 8
+)
 NOTEBOOKS, PENDING = "notebooks", "pending"  # where they are kept, and those of what still runs
 LISTING = re.compile(r"""^```python .*\blisting=["']?([\w.]+)""", re.M)
 

@@ -40,7 +40,7 @@ Outputs = list[list[dict[str, Any]]]  # of each cell, in nbformat's form
 
 @dataclass
 class Result:
-    """What a chapter's process gave: the outputs of each cell, and how long it took."""
+    """What a chapter's process gave: the outputs of each cell, and a processor's seconds."""
 
     outputs: Outputs
     seconds: float
