@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from llmbook.book.cost import seconds
 from llmbook.experiments.results import recorded
-from llmbook.experiments.serving import BATCHES, READ, joules, of_writing
+from llmbook.experiments.serving import (
+    BATCHES,
+    READ,
+    joules,
+    least_seconds,
+    of_training,
+    of_writing,
+)
+from llmbook.pretrained import smollm2 as load
 
 
 @pytest.mark.model
@@ -16,6 +24,17 @@ def test_every_batch_is_timed() -> None:
     found = of_writing((1, 3), repeats=1)
     assert set(found) == {"1", "3"}
     assert all(taken > 0 for taken in found.values())
+
+
+@pytest.mark.model
+def test_training_takes_longer_than_reading_and_leaves_the_model_as_it_was() -> None:
+    model, _ = load()
+    before = [weight.requires_grad for weight in model.parameters()]
+    assert of_training(repeats=1) > 0
+    assert [weight.requires_grad for weight in model.parameters()] == before
+    assert all(weight.grad is None for weight in model.parameters())
+    (record,) = recorded("serving")
+    assert record["training"] > 2 * record["reading"]
 
 
 def test_a_token_in_company_costs_less_than_alone() -> None:
@@ -48,6 +67,8 @@ def test_the_record_of_the_books_cost_has_its_chapters() -> None:
 def test_bad_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"batches must be at least 1 each, got \(4, 0\)"):
         of_writing((4, 0))
+    with pytest.raises(ValueError, match="repeats must be at least 1, got 0"):
+        least_seconds(lambda: None, 0)
     with pytest.raises(ValueError, match="seconds must be a finite number, at least 0, got -1"):
         joules(-1)
     with pytest.raises(ValueError, match="tokens must be a finite number, at least 1, got 0"):

@@ -4,6 +4,8 @@ Seconds of one core, on whatever machine makes the record. A watt is not measure
 show no counter of energy, so joules are seconds times a range of watts.
 """
 
+import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -16,23 +18,48 @@ from llmbook.emissions import (
     Boundary,
     joules_per_token,
 )
-from llmbook.experiments.speeds import median_seconds
 from llmbook.generation import KVCache
 from llmbook.llama import Llama
 from llmbook.pretrained import smollm2
+from llmbook.training import next_token_loss
 
 BATCHES: Final = (1, 2, 4, 8, 16, 32)
 BEFORE: Final = 64  # tokens that each text has
 READ: Final = 256  # tokens of the text that is read at once
 
 
-@torch.inference_mode()
-def of_writing(batches: tuple[int, ...] = BATCHES, repeats: int = 9) -> dict[str, float]:
+def least_seconds(run: Callable[[], object], repeats: int) -> float:
+    """The least of some runs, after one to warm up: what else the machine does only adds.
+
+    Args:
+        run: What is timed, in seconds of a processor.
+        repeats: How often.
+
+    Raises:
+        ValueError: If it shall not be timed at all.
+
+    Examples:
+        >>> least_seconds(lambda: sum(range(1000)), 3) >= 0
+        True
+    """
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, got {repeats}")
+    run()
+    taken = []
+    for _ in range(repeats):
+        start = time.process_time()
+        run()
+        taken.append(time.process_time() - start)
+    return min(taken)
+
+
+@torch.no_grad()
+def of_writing(batches: tuple[int, ...] = BATCHES, repeats: int = 15) -> dict[str, float]:
     """Seconds of one pass in which each of so many texts gets one more token.
 
     Args:
         batches: How many texts are written side by side.
-        repeats: Passes of which the median is taken.
+        repeats: Passes of which the quickest counts.
 
     Raises:
         ValueError: If there is a batch without a text.
@@ -44,7 +71,7 @@ def of_writing(batches: tuple[int, ...] = BATCHES, repeats: int = 9) -> dict[str
     for batch in batches:
         cache = model.new_cache(BEFORE + 1, batch)
         model.hidden_states(torch.arange(BEFORE).expand(batch, -1), cache=cache)
-        found[str(batch)] = median_seconds(partial(_write, model, cache, batch), repeats)
+        found[str(batch)] = least_seconds(partial(_write, model, cache, batch), repeats)
     return found
 
 
@@ -53,16 +80,37 @@ def _write(model: Llama, cache: KVCache, batch: int) -> None:
     model.unembed(model.hidden_states(torch.full((batch, 1), 7), cache=cache))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def of_reading(repeats: int = 5) -> float:
     """Seconds in which one text of `READ` tokens is read, up to its next token.
 
     Args:
-        repeats: Passes of which the median is taken.
+        repeats: Passes of which the quickest counts.
     """
     model, _ = smollm2()
     text = torch.arange(READ)[None]
-    return median_seconds(lambda: model.unembed(model.hidden_states(text)[:, -1]), repeats)
+    return least_seconds(lambda: model.unembed(model.hidden_states(text)[:, -1]), repeats)
+
+
+def of_training(repeats: int = 3) -> float:
+    """Seconds in which one text of `READ` tokens is read and its gradients are computed.
+
+    Args:
+        repeats: Passes of which the quickest counts; the optimiser's step is in none.
+    """
+    model, _ = smollm2()
+    text, weights = torch.arange(READ + 1)[None], list(model.parameters())
+    known = [weight.requires_grad for weight in weights]
+
+    def learn() -> None:
+        torch.autograd.grad(next_token_loss(model, text), weights)
+
+    try:
+        model.requires_grad_(True)
+        return least_seconds(learn, repeats)
+    finally:
+        for weight, before in zip(weights, known, strict=True):
+            weight.requires_grad_(before)
 
 
 def joules(seconds: float | int, tokens: int = 1) -> tuple[float, float, float]:
@@ -93,4 +141,4 @@ def joules(seconds: float | int, tokens: int = 1) -> tuple[float, float, float]:
 def run(seed: int) -> dict[str, Any]:
     """What is recorded; nothing in it is drawn."""
     torch.set_num_threads(1)
-    return {"writing": of_writing(), "reading": of_reading()}
+    return {"writing": of_writing(), "reading": of_reading(), "training": of_training()}
