@@ -110,8 +110,8 @@ def causal_pairs(random: Random) -> Question:
     n = int(random.integers(20, 200))
     return _asked(
         "transformer/self-attention/",
-        f"How many pairs of a query and a key does a causal mask leave in a text of {n} tokens, each "
-        "of which may look at itself?",
+        f"How many pairs of a query and a key does a causal mask leave in a text of {n} tokens, "
+        "each of which may look at itself?",
         n * (n + 1) // 2,
         {
             "masks nothing": n * n,
@@ -187,8 +187,8 @@ def sharpened(random: Random) -> Question:
     turned = share**heat / (share**heat + (1 - share) ** heat)
     return _asked(
         "challenges/bias/",
-        f"Of two words, and there is no third, one has the probability {share}. What does it have at "
-        f"temperature {heat}?",
+        f"Of two words, and there is no third, one has the probability {share}. What does it have "
+        f"at temperature {heat}?",
         right,
         {
             "takes the power and not its inverse": turned,
