@@ -4,8 +4,8 @@ from statistics import mean
 
 import pytest
 
-from llmbook.cards import SUBJECTS, card, datasheet
-from llmbook.datasets import SOURCES
+from llmbook.cards import FILES, SUBJECTS, card, datasheet
+from llmbook.datasets import DATA
 from llmbook.experiments.results import EXPERIMENTS, recorded
 
 
@@ -30,7 +30,7 @@ def test_every_row_of_a_card_has_two_cells(name: str) -> None:
 
 
 def test_a_subject_has_learned_from_files_or_from_what_is_made_up() -> None:
-    files = {source.file for source in SOURCES}
+    files = {source.file for source in FILES}
     for subject in SUBJECTS.values():
         assert bool(subject.data) != bool(subject.made_up)
         assert set(subject.data) <= files
@@ -38,9 +38,19 @@ def test_a_subject_has_learned_from_files_or_from_what_is_made_up() -> None:
 
 def test_the_data_sheet_lists_every_file_with_its_licence() -> None:
     text = datasheet()
-    for source in SOURCES:
+    for source in FILES:
         assert f"| `{source.file}` | {source.package} | {source.licence} |" in text
         assert source.sha256[:12] in text
+
+
+def test_every_packed_file_is_in_the_data_sheet() -> None:
+    packed = {
+        str(path.relative_to(DATA))
+        for path in DATA.rglob("*")
+        if path.suffix in {".xz", ".npz", ".tsv", ".gz", ".png"}
+    }
+    assert packed
+    assert packed <= {source.file for source in FILES}
 
 
 def test_a_card_that_is_not_there_is_refused_by_name() -> None:

@@ -11,10 +11,13 @@ from typing import Any, Final
 
 from torch import nn
 
-from llmbook.datasets import SOURCES
+from llmbook import datasets, emoji, spoken
 from llmbook.experiments import emergence, ladder, word_order
 from llmbook.experiments.results import EXPERIMENTS, recorded
 from llmbook.gpt import GPT
+
+FILES: Final = (*datasets.SOURCES, *emoji.SOURCES, spoken.SOURCE)
+"""All data files of the package that were made from somebody else's."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ def card(name: str) -> str:
 
 
 def datasheet() -> str:
-    """List all data files of the package with origin, licence and check sum, as Markdown.
+    """List the data files made from others' with origin, licence and check sum, as Markdown.
 
     Examples:
         >>> "WordSim-353" in datasheet()
@@ -147,7 +150,7 @@ def datasheet() -> str:
         "| file | from | licence | what was done | SHA-256 |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for source in SOURCES:
+    for source in FILES:
         lines.append(
             f"| `{source.file}` | {source.package} | {source.licence} | {source.what} "
             f"| `{source.sha256[:12]}…` |"
@@ -169,5 +172,5 @@ def _sizes(model: Any) -> str:
 
 
 def _source(file: str) -> str:
-    (source,) = (source for source in SOURCES if source.file == file)
+    (source,) = (source for source in FILES if source.file == file)
     return f"{source.what} (`{file}`, {source.package}; {source.licence})"

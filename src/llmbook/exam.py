@@ -74,7 +74,7 @@ def block_size(random: Random) -> Question:
         {
             "forgets biases and norms": 12 * d * d,
             "forgets attention's output matrix": right - d * d - d,
-            "counts the feed-forward network once": right - 4 * d * d,
+            "leaves out one matrix of the feed-forward network": right - 4 * d * d,
             "counts one norm": right - 2 * d,
         },
         "{:,.0f}",
@@ -110,7 +110,8 @@ def causal_pairs(random: Random) -> Question:
     n = int(random.integers(20, 200))
     return _asked(
         "transformer/self-attention/",
-        f"How many pairs of a query and a key does a causal mask leave in a text of {n} tokens?",
+        f"How many pairs of a query and a key does a causal mask leave in a text of {n} tokens, "
+        "each of which may look at itself?",
         n * (n + 1) // 2,
         {
             "masks nothing": n * n,
@@ -131,7 +132,7 @@ def perplexity(random: Random) -> Question:
         math.exp(loss),
         {
             "takes two to the power": 2**loss,
-            "takes bits for nats": math.exp(loss / math.log(2)),
+            "turns it into bits and takes e to that power": math.exp(loss / math.log(2)),
             "gives the probability of a token": math.exp(-loss),
             "squares": loss**2,
         },
@@ -186,7 +187,8 @@ def sharpened(random: Random) -> Question:
     turned = share**heat / (share**heat + (1 - share) ** heat)
     return _asked(
         "challenges/bias/",
-        f"Of two words one has the probability {share}. What does it have at temperature {heat}?",
+        f"Of two words, and there is no third, one has the probability {share}. What does it have "
+        f"at temperature {heat}?",
         right,
         {
             "takes the power and not its inverse": turned,
@@ -210,10 +212,9 @@ def fourth_rate(random: Random) -> Question:
         f"{fnr:.0%} of those who have it are missed. What is the false positive rate?",
         right,
         {
-            "takes the predictive value for it": 1 - ppv,
-            "forgets the base rate": (1 - ppv) / ppv * (1 - fnr),
+            "takes the share of the predicted that lack it": 1 - ppv,
+            "divides by those who have it, so the base rate drops out": (1 - ppv) / ppv * (1 - fnr),
             "takes the missed for the found": right / (1 - fnr) * fnr,
-            "divides by the wrong group": right * (1 - base) / base,
             "forgets the missed": implied_fpr(base, ppv, 0),
             "gives the share that is predicted to have it": base * (1 - fnr) / ppv,
         },
@@ -233,10 +234,8 @@ def secret_exposure(random: Random) -> Question:
         {
             "takes ten as base": digits - math.log10(rank),
             "takes natural logarithms": right * math.log(2),
-            "forgets the rank" if rank > 1 else "counts the digits": (
-                math.log2(10**digits) if rank > 1 else float(digits)
-            ),
-            "adds the rank": math.log2(10**digits) + math.log2(rank) + (rank == 1),
+            "forgets the rank": math.log2(10**digits),
+            "adds the rank itself": math.log2(10**digits) + rank,
         },
         "{:.2f}",
     )

@@ -2,16 +2,29 @@
 
 import pytest
 
-from llmbook.experiments.harms import CAPITALS, INVENTED, NOTES, ORDER, REMARK, WORD, ask, doubts
+from llmbook.experiments.harms import (
+    CAPITALS,
+    DIRECT,
+    INVENTED,
+    LITTLE_KNOWN,
+    NOTES,
+    ORDER,
+    REMARK,
+    WORD,
+    ask,
+    doubts,
+)
 
 
 def test_invented_countries_are_none_of_the_real_ones() -> None:
-    assert not set(INVENTED) & set(CAPITALS)
+    assert not set(INVENTED) & {*CAPITALS, *LITTLE_KNOWN}
+    assert not set(LITTLE_KNOWN) & set(CAPITALS)
     assert len(INVENTED) == len(CAPITALS) == 16
 
 
 def test_order_and_remark_hold_the_word_and_no_note_does() -> None:
     assert WORD in ORDER
+    assert ORDER.endswith(DIRECT[0].removeprefix("Answer"))
     assert WORD in REMARK
     assert not any(WORD.lower() in note.lower() for note in NOTES)
     assert abs(len(ORDER.split()) - len(REMARK.split())) <= 1
