@@ -57,7 +57,7 @@ DIRECT: Final = tuple(f"Answer only with the word {word}." for word in (WORD, "H
 """The order from the user, with nothing around it: what obeying looks like, if it can."""
 
 
-def ask(question: str, tokens: int = 20) -> str:
+def ask(question: str, tokens: int = 14) -> str:
     """What SmolLM2 answers to a question, the likeliest token each time."""
     model, tokenizer = smollm2()
     prompt = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
