@@ -152,7 +152,7 @@ def datasheet() -> str:
     ]
     for source in FILES:
         lines.append(
-            f"| `{source.file}` | {source.package} | {source.licence} | {source.what} "
+            f"| {source.file} | {source.package} | {source.licence} | {source.what} "
             f"| `{source.sha256[:12]}…` |"
         )
     return "\n".join(lines)
