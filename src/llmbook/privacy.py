@@ -252,7 +252,7 @@ def rdp(
     Of one step, with sampling rate $q$ and noise $z$, in units of the clip,
 
     $$\rho(\alpha) = \frac{1}{\alpha - 1} \log A_\alpha, \qquad
-      A_\alpha = \mathop{\mathbb E}_{x \sim \mathcal N(0, z^2)}
+      A_\alpha = \mathbb{E}_{x \sim \mathcal N(0, z^2)}
       \Bigl(1 - q + q\, e^{(2x - 1) / 2 z^2}\Bigr)^\alpha$$
 
     and steps add up. For a whole $\alpha$ the expectation is the sum
