@@ -337,7 +337,7 @@ def test_next_words_are_as_likely_one_by_one_as_together() -> None:
     together = next_word_log_probs(texts, ["he", "she"])
     alone = np.concatenate([next_word_log_probs([text], ["he", "she"]) for text in texts])
     np.testing.assert_allclose(together, alone, atol=1e-4)
-    np.testing.assert_allclose(together[0], together[3])
+    np.testing.assert_allclose(together[0], together[3], atol=1e-4)
     assert next_word_log_probs([], ["he"]).shape == (0, 1)
     model, tokenizer = smollm2()
     ids = [tokenizer.special_tokens["<|endoftext|>"], *tokenizer.encode(texts[0])]
@@ -353,10 +353,10 @@ def test_gaps_are_log_ratios_against_the_neutral_words() -> None:
     texts = [template.replace("{}", word) for word in ("nurse", "person", "guest")]
     he, she, they = np.exp(next_word_log_probs(texts, ["he", "she", "they"])).T
     ratios = [log_ratio(he[0], she[0], he[i], she[i]) for i in (1, 2)]
-    assert found.gaps[0, 0] == pytest.approx(float(np.mean(np.array(ratios))), abs=1e-6)
-    assert found.they[0, 0] == pytest.approx(they[0] / (he[0] + she[0] + they[0]))
-    assert found.mass[0, 0] == pytest.approx(he[0] + she[0] + they[0])
-    assert pronoun_gaps(["person"], [template], ["person"]).gaps[0, 0] == pytest.approx(0, abs=1e-9)
+    assert found.gaps[0, 0] == pytest.approx(float(np.mean(np.array(ratios))), abs=1e-4)
+    assert found.they[0, 0] == pytest.approx(they[0] / (he[0] + she[0] + they[0]), rel=1e-4)
+    assert found.mass[0, 0] == pytest.approx(he[0] + she[0] + they[0], rel=1e-4)
+    assert pronoun_gaps(["person"], [template], ["person"]).gaps[0, 0] == pytest.approx(0, abs=1e-4)
 
 
 @pytest.mark.parametrize(
