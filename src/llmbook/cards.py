@@ -133,7 +133,8 @@ def card(name: str) -> str:
         ("again", f"`python -m llmbook.experiments.results {subject.record}`, seeds {seeds}"),
     ]
     table = [f"| {left} | {right} |" for left, right in rows]
-    return "\n".join([f"**{subject.title}**", "", "| about | the card says |", "| --- | --- |", *table])
+    head = [f"**{subject.title}**", "", "| about | the card says |", "| --- | --- |"]
+    return "\n".join([*head, *table])
 
 
 def datasheet() -> str:
