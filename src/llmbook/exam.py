@@ -325,7 +325,8 @@ def as_page(questions: list[Question], seed: int, *, key: bool = False) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Write an examination to the standard output."""
-    parser = argparse.ArgumentParser(prog="python -m llmbook.exam", description=__doc__)
+    about = "An examination to print, from a seed."
+    parser = argparse.ArgumentParser(prog="python -m llmbook.exam", description=about)
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same page")
     parser.add_argument("--count", type=int, default=10, help="how many questions")
     parser.add_argument("--key", action="store_true", help="with the answers")
