@@ -4,29 +4,23 @@ import json
 import re
 from pathlib import Path
 
-import yaml
-
 from llmbook.weave.machines import Listed, as_text, listing
+from tests.links import SITE
 
-ROOT = Path(__file__).parents[1]
 ENTRY = re.compile(r"^- \[(.+)\]\((\S+)\)", re.MULTILINE)
 
 
 def test_every_chapter_has_its_markdown_and_is_listed_once(site: Path) -> None:
-    address = yaml.safe_load(re.sub(r"!\S+", "", (ROOT / "mkdocs.yml").read_text("utf-8")))[
-        "site_url"
-    ]
     listed = ENTRY.findall((site / "llms.txt").read_text("utf-8"))
-    paths = [to.removeprefix(address) for _, to in listed]
+    paths = [to.removeprefix(SITE) for _, to in listed]
     assert len(set(paths)) == len(paths) > 40
     for path in paths:
         text = (site / path).read_text("utf-8")
-        assert text.startswith("# "), path
+        assert text.startswith("# ") or path == "index.md", path  # whose top is a picture
         page = site / path.replace("index.md", "index.html")
         page = page if page.suffix == ".html" else page.with_suffix("") / "index.html"
         assert page.is_file(), path
         assert "<svg" not in text, path
-        assert 'class="' not in text, path
     assert "challenges/fairness.md" in paths
 
 
