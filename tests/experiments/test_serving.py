@@ -12,7 +12,6 @@ from llmbook.experiments.serving import (
     BATCHES,
     READ,
     joules,
-    least_seconds,
     of_training,
     of_writing,
 )
@@ -68,7 +67,7 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"batches must be at least 1 each, got \(4, 0\)"):
         of_writing((4, 0))
     with pytest.raises(ValueError, match="repeats must be at least 1, got 0"):
-        least_seconds(lambda: None, 0)
+        of_writing((4,), repeats=0)
     with pytest.raises(ValueError, match="seconds must be a finite number, at least 0, got -1"):
         joules(-1)
     with pytest.raises(ValueError, match="tokens must be a finite number, at least 1, got 0"):

@@ -4,8 +4,6 @@ Seconds of one core, on whatever machine makes the record. A watt is not measure
 show no counter of energy, so joules are seconds times a range of watts.
 """
 
-import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -18,6 +16,7 @@ from llmbook.emissions import (
     Boundary,
     joules_per_token,
 )
+from llmbook.experiments.speeds import timed
 from llmbook.generation import KVCache
 from llmbook.llama import Llama
 from llmbook.pretrained import smollm2
@@ -26,31 +25,6 @@ from llmbook.training import next_token_loss
 BATCHES: Final = (1, 2, 4, 8, 16, 32)
 BEFORE: Final = 64  # tokens that each text has
 READ: Final = 256  # tokens of the text that is read at once
-
-
-def least_seconds(run: Callable[[], object], repeats: int) -> float:
-    """The least of some runs, after one to warm up: what else the machine does only adds.
-
-    Args:
-        run: What is timed, in seconds of a processor.
-        repeats: How often.
-
-    Raises:
-        ValueError: If it shall not be timed at all.
-
-    Examples:
-        >>> least_seconds(lambda: sum(range(1000)), 3) >= 0
-        True
-    """
-    if repeats < 1:
-        raise ValueError(f"repeats must be at least 1, got {repeats}")
-    run()
-    taken = []
-    for _ in range(repeats):
-        start = time.process_time()
-        run()
-        taken.append(time.process_time() - start)
-    return min(taken)
 
 
 @torch.no_grad()
@@ -71,7 +45,7 @@ def of_writing(batches: tuple[int, ...] = BATCHES, repeats: int = 15) -> dict[st
     for batch in batches:
         cache = model.new_cache(BEFORE + 1, batch)
         model.hidden_states(torch.arange(BEFORE).expand(batch, -1), cache=cache)
-        found[str(batch)] = least_seconds(partial(_write, model, cache, batch), repeats)
+        found[str(batch)] = timed(partial(_write, model, cache, batch), repeats)[0]
     return found
 
 
@@ -89,7 +63,7 @@ def of_reading(repeats: int = 5) -> float:
     """
     model, _ = smollm2()
     text = torch.arange(READ)[None]
-    return least_seconds(lambda: model.unembed(model.hidden_states(text)[:, -1]), repeats)
+    return timed(lambda: model.unembed(model.hidden_states(text)[:, -1]), repeats)[0]
 
 
 def of_training(repeats: int = 3) -> float:
@@ -107,7 +81,7 @@ def of_training(repeats: int = 3) -> float:
 
     try:
         model.requires_grad_(True)
-        return least_seconds(learn, repeats)
+        return timed(learn, repeats)[0]
     finally:
         for weight, before in zip(weights, known, strict=True):
             weight.requires_grad_(before)

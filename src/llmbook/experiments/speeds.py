@@ -28,19 +28,22 @@ PROMPTS: Final = {
 }
 
 
-def median_seconds(run: Callable[[], object], repeats: int = 9) -> float:
-    """The median of some runs, after one to warm up.
+def timed(run: Callable[[], object], repeats: int) -> list[float]:
+    """Seconds of a processor that each of some runs took, after one to warm up.
 
     Args:
         run: What is timed.
         repeats: How often.
 
+    Returns:
+        The seconds from the least to the most.
+
     Raises:
         ValueError: If it shall not be timed at all.
 
     Examples:
-        >>> median_seconds(lambda: sum(range(1000)), 3) >= 0
-        True
+        >>> len(timed(lambda: sum(range(1000)), 3))
+        3
     """
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, got {repeats}")
@@ -50,7 +53,12 @@ def median_seconds(run: Callable[[], object], repeats: int = 9) -> float:
         start = time.process_time()
         run()
         taken.append(time.process_time() - start)
-    return sorted(taken)[repeats // 2]
+    return sorted(taken)
+
+
+def median_seconds(run: Callable[[], object], repeats: int = 9) -> float:
+    """The median of what `timed` gives; the arguments are its own."""
+    return timed(run, repeats)[repeats // 2]
 
 
 @torch.no_grad()
