@@ -261,6 +261,7 @@ def test_a_calculator_computes_in_the_page_and_without_script_is_not_there(
         plain = reader.new_page()
         plain.goto(address + page)
         assert not plain.locator("form.calculator").is_visible()
+        assert plain.locator("article noscript").is_visible()
     assert not wrong
 
 

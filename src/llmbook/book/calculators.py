@@ -101,6 +101,7 @@ def _form(name: str, title: str, fields: Iterable[str]) -> str:
     return (
         f'<form class="calculator" id="{name}-calculator" aria-label="{title}" hidden>\n{inner}\n'
         f'<output aria-live="polite" aria-label="{title}"></output>\n</form>\n'
+        "<noscript>The form needs JavaScript. The table below has some of its results.</noscript>\n"
     )
 
 
