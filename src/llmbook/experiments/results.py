@@ -62,6 +62,7 @@ EXPERIMENTS = {
     "induction": Experiment("llmbook.experiments.induction:run", (0, 1, 2)),
     "ladder": Experiment("llmbook.experiments.ladder:climb", (0, 1, 2)),
     "ladder-rates": Experiment("llmbook.experiments.ladder:choose", (0,)),
+    "memories": Experiment("llmbook.experiments.memories:run", (0, 1, 2)),
     "motion": Experiment("llmbook.experiments.motion:run", (0, 1, 2)),
     "patching": Experiment("llmbook.experiments.patching:run", (0, 1, 2)),
     "preferences": Experiment("llmbook.experiments.preferring:compare", (0, 1, 2)),
