@@ -1,5 +1,7 @@
 """`llmbook.vocoder`: sound from its picture, step by step as librosa does it."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -26,7 +28,8 @@ def test_the_energies_of_any_wave_fill_its_bands_and_none_is_negative(
     wave = np.random.default_rng(seed).normal(size=160 * frames)
     mel = log_mel(wave, num_mels=bands, seconds=None)
     found = energies(mel)
-    assert found.shape == (201, frames) and found.min() >= 0
+    assert found.shape == (201, frames)
+    assert found.min() >= 0
     again = np.log10(mel_filters(bands) @ found) / 4 + 1
     np.testing.assert_allclose(again, mel, atol=0.02)
 
@@ -49,7 +52,8 @@ def test_the_spectrum_of_a_wave_comes_nearer_with_each_ten_steps() -> None:
 
     aim = spectrum(wave)
     far = [float((spectrum(griffin_lim(aim, steps)) - aim).norm()) for steps in (0, 10, 20, 30)]
-    assert far == sorted(far, reverse=True) and far[-1] < far[0] / 3
+    assert far == sorted(far, reverse=True)
+    assert far[-1] < far[0] / 3
 
 
 def test_phases_may_be_drawn_and_float32_gives_float32() -> None:
@@ -58,8 +62,10 @@ def test_phases_may_be_drawn_and_float32_gives_float32() -> None:
         griffin_lim(magnitudes, 3, generator=torch.Generator().manual_seed(seed))
         for seed in (0, 0, 1)
     )
-    assert first.dtype == torch.float32 and first.shape == (4 * 160,)
-    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert first.dtype == torch.float32
+    assert first.shape == (4 * 160,)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 @pytest.mark.parametrize("clip", [0, 5, 1013, 2019])
@@ -88,7 +94,7 @@ def test_a_spoken_digit_is_heard_as_it_was(clip: int) -> None:
         ({"magnitudes": torch.full((201, 5), torch.nan)}, "must be finite"),
     ],
 )
-def test_what_has_no_wave_is_refused(change: dict[str, object], message: str) -> None:
+def test_what_has_no_wave_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         griffin_lim(**{"magnitudes": torch.ones(201, 5), **change})
 

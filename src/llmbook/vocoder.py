@@ -38,7 +38,8 @@ def energies(
         >>> from llmbook.audio import log_mel
         >>> mel = log_mel(np.random.default_rng(0).normal(size=8_000), num_mels=32, seconds=None)
         >>> found = energies(mel)
-        >>> found.shape, bool(np.allclose(np.log10(mel_filters(32) @ found) / 4 + 1, mel, atol=0.01))
+        >>> again = np.log10(mel_filters(32) @ found) / 4 + 1
+        >>> found.shape, bool(np.allclose(again, mel, atol=0.01))
         ((201, 50), True)
 
     Source:
@@ -93,7 +94,8 @@ def griffin_lim(
         ...     window = torch.hann_window(400, dtype=wave.dtype)
         ...     return torch.stft(wave, 400, 160, window=window, return_complex=True).abs()
         >>> aim = spectrum(noise)
-        >>> far = [(spectrum(griffin_lim(aim, steps)) - aim).norm() / aim.norm() for steps in (0, 60)]
+        >>> waves = [griffin_lim(aim, steps) for steps in (0, 60)]
+        >>> far = [(spectrum(wave) - aim).norm() / aim.norm() for wave in waves]
         >>> print(f"{far[0]:.2f} {far[1]:.2f}")
         0.86 0.15
 

@@ -79,7 +79,9 @@ def test_training_lowers_the_loss_and_the_same_seed_gives_the_same_speaker() -> 
 def test_the_average_voice_says_each_digit_after_a_pause_and_nothing_after_the_last() -> None:
     digits = torch.tensor([[3, 10, 10, 10], [3, 3, 10, 10], [10, 10, 10, 10]])
     once, twice, never = glued(digits, voices(0)[0])
-    assert not never.any() and not once[:3].any() and once[3].any()
+    assert not never.any()
+    assert not once[:3].any()
+    assert once[3].any()
     length = spoken_frames(once) - 3
     assert torch.equal(twice[: 3 + length], once[: 3 + length])
     start = 3 + int(twice[3:].any(1).logical_not().nonzero()[0])
@@ -132,7 +134,8 @@ def test_a_run_records_what_each_judge_makes_of_each_kind(monkeypatch: Any) -> N
             for shares in found[name][judge].values():
                 assert all(0 <= share <= 1 for share in shares.values())
     assert "one" not in found["withheld"]["listener"]["real"]
-    assert len(found["said"]) == 3 and all(len(row["codes"]) == LENGTH for row in found["said"])
+    assert len(found["said"]) == 3
+    assert all(len(row["codes"]) == LENGTH for row in found["said"])
     assert unpack(found["codebook"]).weight.shape == (24, 64)
 
 

@@ -115,7 +115,7 @@ def strings(
     *,
     withheld: bool = False,
 ) -> tuple[Sounds, Texts]:
-    """Strings as `dictate` makes them, of those drawn only the ones without, or with, a withheld pair.
+    """Strings as `dictate` makes them, without a withheld pair, or only those with one.
 
     Args:
         n: How many are drawn. Of those without such a pair about five in six are left.
@@ -165,9 +165,7 @@ def fit(
         The speaker, and the loss of each step.
     """
     torch.manual_seed(seed)
-    speaker = Dalle(
-        len(DIGITS) + 1, setup.num_codes, MOST, LENGTH, setup.d_model, setup.num_layers
-    )
+    speaker = Dalle(len(DIGITS) + 1, setup.num_codes, MOST, LENGTH, setup.d_model, setup.num_layers)
     known, _ = voices(seed)
 
     def draw(generator: torch.Generator) -> tuple[Digits, Codes]:
@@ -207,9 +205,7 @@ def glued(digits: Digits, speakers: Int[Tensor, " voices"], pause: int = 3) -> S
     return torch.from_numpy(sounds)
 
 
-def to_sound(
-    frames: Float[Tensor, "frames 32"], steps: int = 60
-) -> Float[np.ndarray, " samples"]:
+def to_sound(frames: Float[Tensor, "frames 32"], steps: int = 60) -> Float[np.ndarray, " samples"]:
     """A wave of these frames, at 16,000 samples a second, the loudest sample 1.
 
     Args:
