@@ -149,13 +149,13 @@ lab.layer_norm.check(layer_norm)
 
 # %% tags=["exercise"]
 def block(x, weights, num_heads):
-    """x plus attention, and that plus feed-forward (up, cut at 0, down); each reads a norm."""
+    """Add attention to x, and to that feed-forward (up, cut at 0, down); each reads a norm."""
     ...
 
 
 # %% tags=["solution"]
 def block(x, weights, num_heads):
-    """x plus attention, and that plus feed-forward (up, cut at 0, down); each reads a norm."""
+    """Add attention to x, and to that feed-forward (up, cut at 0, down); each reads a norm."""
     x = x + attention(layer_norm(x), weights, num_heads)
     return x + np.maximum(0, layer_norm(x) @ weights["up"]) @ weights["down"]
 

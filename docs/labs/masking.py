@@ -60,13 +60,13 @@ lab.choose.check(choose)
 
 # %% tags=["exercise"]
 def corrupt(token_ids, chosen, fate, random_ids, mask_id):
-    """What the model reads: chosen tokens are hidden (fate below 0.8), replaced (below 0.9) or kept."""
+    """What is read: chosen tokens are hidden (fate below 0.8), replaced (below 0.9) or kept."""
     ...
 
 
 # %% tags=["solution"]
 def corrupt(token_ids, chosen, fate, random_ids, mask_id):
-    """What the model reads: chosen tokens are hidden (fate below 0.8), replaced (below 0.9) or kept."""
+    """What is read: chosen tokens are hidden (fate below 0.8), replaced (below 0.9) or kept."""
     hidden = chosen & (fate < 0.8)
     replaced = chosen & (fate >= 0.8) & (fate < 0.9)
     read = np.where(hidden, mask_id, token_ids)
@@ -152,8 +152,9 @@ def fill(left, right, between, after):
 # %% tags=["solution"]
 def fill(left, right, between, after):
     """The most frequent word between the two; else the most frequent after `left`; else "the"."""
-    if (left, right) in between:
-        return between[left, right].most_common(1)[0][0]
+    pair = (left, right)
+    if pair in between:
+        return between[pair].most_common(1)[0][0]
     if left in after:
         return after[left].most_common(1)[0][0]
     return "the"

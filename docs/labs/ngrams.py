@@ -166,14 +166,14 @@ speech = {address.year: address.text for address in sotu(since=1900)}
 learned = speech[2009] + speech[2010]
 tables = [follow(learned, n) for n in range(1, 7)]
 for n in range(7):
-    print(f"{n} tables: {bits(tables[:n], speech[2011][:5000], 256):.2f} bits a letter")
+    print(f"{n} tables: {bits(tables[:n], speech[2011][:2000], 256):.2f} bits a letter")
 
 # %% [markdown]
 # ## Against a GPT
 #
 # The book's small GPT has read every address since 1900 but one in five, and was then measured on
 # addresses that it had not read. Do the same with your tables, on the first thousand letters of
-# each of those addresses. So that you do not wait, your tables read a third of what the GPT has
+# each of those addresses. So that you do not wait, your tables read a fifth of what the GPT has
 # read.
 
 # %%
@@ -183,7 +183,7 @@ from llmbook.datasets import DATA
 
 texts = [address.text for address in sotu(since=1900)]
 train = [text for i, text in enumerate(texts) if i % 10 not in (4, 5)]
-tables = [follow("".join(train[::3]), n) for n in range(1, 7)]
+tables = [follow("".join(train[::5]), n) for n in range(1, 7)]
 scores = [bits(tables, text[:1000], 256) for text in texts[5::10]]
 
 runs = json.loads((DATA / "results/ladder.json").read_text(encoding="utf-8"))["runs"]
@@ -203,6 +203,7 @@ print(f"{counts:,} counts, {numbers:,} weights of the GPT")
 # %% [markdown]
 # ## An open question
 #
-# Take all of `train` instead of every third address; it takes three times as long. Then add two more
-# orders. Where do they stop to help, and why was that earlier with two addresses? What can the GPT do with a text that your tables cannot, even if both need the
-# same bits? Nobody checks this answer.
+# Take all of `train` instead of every fifth address; it takes five times as long. Then add two more
+# orders. Where do they stop to help, and why was that earlier with two addresses? What can the GPT
+# do with a text that your tables cannot, even if both need the same bits? Nobody checks this
+# answer.
