@@ -99,17 +99,24 @@ lab.join.check(join)
 
 # %% tags=["exercise"]
 def attention(x, weights, num_heads):
-    """Causal attention of several heads with the matrices q, k, v and o."""
+    """Causal attention of several heads with the matrices q, k, v and
+    o.
+    """
     ...
 
 
 # %% tags=["solution"]
 def attention(x, weights, num_heads):
-    """Causal attention of several heads with the matrices q, k, v and o."""
+    """Causal attention of several heads with the matrices q, k, v and
+    o.
+    """
     q, k, v = (split(x @ weights[name], num_heads) for name in "qkv")
     scores = q @ k.transpose(0, 2, 1) / np.sqrt(q.shape[-1])
     past = np.tri(len(x), dtype=bool)
-    return join(softmax(np.where(past, scores, -np.inf)) @ v) @ weights["o"]
+    return (
+        join(softmax(np.where(past, scores, -np.inf)) @ v)
+        @ weights["o"]
+    )
 
 
 # %% tags=["check"]
@@ -124,13 +131,17 @@ lab.attention.check(attention)
 
 # %% tags=["exercise"]
 def layer_norm(x):
-    """Each row minus its mean, divided by the root of its variance plus 1e-5."""
+    """Each row minus its mean, divided by the root of its variance
+    plus 1e-5.
+    """
     ...
 
 
 # %% tags=["solution"]
 def layer_norm(x):
-    """Each row minus its mean, divided by the root of its variance plus 1e-5."""
+    """Each row minus its mean, divided by the root of its variance
+    plus 1e-5.
+    """
     mean = x.mean(axis=-1, keepdims=True)
     variance = x.var(axis=-1, keepdims=True)
     return (x - mean) / np.sqrt(variance + 1e-5)
@@ -149,15 +160,22 @@ lab.layer_norm.check(layer_norm)
 
 # %% tags=["exercise"]
 def block(x, weights, num_heads):
-    """Add attention to x, and to that feed-forward (up, cut at 0, down); each reads a norm."""
+    """Add attention to x, and to that feed-forward (up, cut at 0,
+    down); each reads a norm.
+    """
     ...
 
 
 # %% tags=["solution"]
 def block(x, weights, num_heads):
-    """Add attention to x, and to that feed-forward (up, cut at 0, down); each reads a norm."""
+    """Add attention to x, and to that feed-forward (up, cut at 0,
+    down); each reads a norm.
+    """
     x = x + attention(layer_norm(x), weights, num_heads)
-    return x + np.maximum(0, layer_norm(x) @ weights["up"]) @ weights["down"]
+    return (
+        x
+        + np.maximum(0, layer_norm(x) @ weights["up"]) @ weights["down"]
+    )
 
 
 # %% tags=["check"]
@@ -200,7 +218,9 @@ def likeness(x):
 
 def bare(x, weights):
     x = attention(layer_norm(x), weights, 4)
-    return np.maximum(0, layer_norm(x) @ weights["up"]) @ weights["down"]
+    return (
+        np.maximum(0, layer_norm(x) @ weights["up"]) @ weights["down"]
+    )
 
 
 added, alone = text, text
@@ -208,7 +228,8 @@ for depth, weights in enumerate(layers, start=1):
     added, alone = block(added, weights, 4), bare(alone, weights)
     if depth in (1, 3, 6, 12, 24):
         print(
-            f"layer {depth:2}: with additions {likeness(added):.2f}, without {likeness(alone):.2f}"
+            f"layer {depth:2}: with additions "
+            f"{likeness(added):.2f}, without {likeness(alone):.2f}"
         )
 
 # %% [markdown]

@@ -61,7 +61,8 @@ lab.pieces.check(pieces)
 def cost(long, short, n, text, start):
     """Bits of text[start:], each letter after the n - 1 before it.
 
-    Its probability: (count of the n letters + 0.01) / (count of the n - 1 + 0.01 · 100).
+    Its probability: (count of the n letters + 0.01) / (count of the n
+    - 1 + 0.01 · 100).
     """
     ...
 
@@ -70,12 +71,16 @@ def cost(long, short, n, text, start):
 def cost(long, short, n, text, start):
     """Bits of text[start:], each letter after the n - 1 before it.
 
-    Its probability: (count of the n letters + 0.01) / (count of the n - 1 + 0.01 · 100).
+    Its probability: (count of the n letters + 0.01) / (count of the n
+    - 1 + 0.01 · 100).
     """
     bits = 0.0
     for i in range(start, len(text)):
         context = text[i - n + 1 : i]
-        bits -= np.log2((long[context + text[i]] + 0.01) / (short[context] + 0.01 * 100))
+        bits -= np.log2(
+            (long[context + text[i]] + 0.01)
+            / (short[context] + 0.01 * 100)
+        )
     return bits
 
 
@@ -92,13 +97,17 @@ lab.cost.check(cost)
 
 # %% tags=["exercise"]
 def rank(costs, secret):
-    """The rank of number `secret` by cost, from 1; half of others as cheap stand before it."""
+    """The rank of number `secret` by cost, from 1; half of others as
+    cheap stand before it.
+    """
     ...
 
 
 # %% tags=["solution"]
 def rank(costs, secret):
-    """The rank of number `secret` by cost, from 1; half of others as cheap stand before it."""
+    """The rank of number `secret` by cost, from 1; half of others as
+    cheap stand before it.
+    """
     mine = costs[secret]
     equal = (costs == mine).sum()
     return 1 + (costs < mine).sum() + (equal - 1) / 2
@@ -133,13 +142,17 @@ except WrongAnswer as reason:
 
 # %% tags=["exercise"]
 def exposure(place, candidates):
-    """The logarithm, base 2, of the number of candidates divided by the rank."""
+    """The logarithm, base 2, of the number of candidates divided by
+    the rank.
+    """
     ...
 
 
 # %% tags=["solution"]
 def exposure(place, candidates):
-    """The logarithm, base 2, of the number of candidates divided by the rank."""
+    """The logarithm, base 2, of the number of candidates divided by
+    the rank.
+    """
     return np.log2(candidates) - np.log2(place)
 
 
@@ -152,13 +165,17 @@ lab.exposure.check(exposure)
 
 # %% tags=["exercise"]
 def plant(template, secret, times):
-    """The template with the secret in it, so many times, with a space between."""
+    """The template with the secret in it, so many times, with a space
+    between.
+    """
     ...
 
 
 # %% tags=["solution"]
 def plant(template, secret, times):
-    """The template with the secret in it, so many times, with a space between."""
+    """The template with the secret in it, so many times, with a space
+    between.
+    """
     return " ".join([template.format(secret)] * times)
 
 
@@ -173,7 +190,9 @@ lab.plant.check(plant)
 # letters before each and by one that sees eight.
 
 # %%
-(speech,) = (address.text for address in sotu(since=2010) if address.year == 2010)
+(speech,) = (
+    address.text for address in sotu(since=2010) if address.year == 2010
+)
 people = "Anna Bert Cleo Dora Emil Fred Gina Hugo".split()
 secrets = np.random.default_rng(7).integers(0, 10_000, len(people))
 
@@ -188,7 +207,10 @@ def exposures(times, n):
     found = []
     for name, secret in zip(people, secrets):
         before = f"The code of {name} is "
-        costs = [cost(long, short, n, f"{before}{code:04}", len(before)) for code in range(10_000)]
+        costs = [
+            cost(long, short, n, f"{before}{code:04}", len(before))
+            for code in range(10_000)
+        ]
         found.append(exposure(rank(np.array(costs), secret), 10_000))
     return found
 
@@ -197,8 +219,8 @@ for n in (4, 9):
     for times in (0, 1, 8):
         bits = exposures(times, n)
         print(
-            f"{n - 1} letters before, planted {times} times: exposure {np.mean(bits):4.1f} bits "
-            f"({min(bits):.1f} to {max(bits):.1f}) of {np.log2(10_000):.1f}"
+            f"{n - 1} letters before, planted {times} times: "
+            f"{np.mean(bits):4.1f} bits ({min(bits):.1f} to {max(bits):.1f})"
         )
 
 # %% [markdown]

@@ -35,13 +35,17 @@ from llmbook.labs import codes as lab
 
 # %% tags=["exercise"]
 def distances(x, codebook):
-    """The squared distance of each row of x to each row of the codebook."""
+    """The squared distance of each row of x to each row of the
+    codebook.
+    """
     ...
 
 
 # %% tags=["solution"]
 def distances(x, codebook):
-    """The squared distance of each row of x to each row of the codebook."""
+    """The squared distance of each row of x to each row of the
+    codebook.
+    """
     difference = x[:, None] - codebook[None]
     return (difference**2).sum(axis=2)
 
@@ -91,13 +95,17 @@ except WrongAnswer as reason:
 
 # %% tags=["exercise"]
 def update(x, codebook):
-    """The codebook with each code moved to the mean of the rows that it is nearest to, if any."""
+    """The codebook with each code moved to the mean of the rows that
+    it is nearest to, if any.
+    """
     ...
 
 
 # %% tags=["solution"]
 def update(x, codebook):
-    """The codebook with each code moved to the mean of the rows that it is nearest to, if any."""
+    """The codebook with each code moved to the mean of the rows that
+    it is nearest to, if any.
+    """
     chosen = encode(x, codebook)
     moved = codebook.copy()
     for code in range(len(codebook)):
@@ -116,13 +124,17 @@ lab.update.check(update)
 
 # %% tags=["exercise"]
 def error(x, codebook):
-    """The mean squared difference between x and the codes that stand for it, over all numbers."""
+    """The mean squared difference between x and the codes that stand
+    for it, over all numbers.
+    """
     ...
 
 
 # %% tags=["solution"]
 def error(x, codebook):
-    """The mean squared difference between x and the codes that stand for it, over all numbers."""
+    """The mean squared difference between x and the codes that stand
+    for it, over all numbers.
+    """
     return ((x - codebook[encode(x, codebook)]) ** 2).mean()
 
 
@@ -137,13 +149,17 @@ lab.error.check(error)
 
 # %% tags=["exercise"]
 def entropy(codes, size):
-    """Bits a code, on average: minus the sum of share times its log2, over the codes in use."""
+    """Bits a code, on average: minus the sum of share times its log2,
+    over the codes in use.
+    """
     ...
 
 
 # %% tags=["solution"]
 def entropy(codes, size):
-    """Bits a code, on average: minus the sum of share times its log2, over the codes in use."""
+    """Bits a code, on average: minus the sum of share times its log2,
+    over the codes in use.
+    """
     share = np.bincount(codes, minlength=size) / len(codes)
     used = share[share > 0]
     return -(used * np.log2(used)).sum()
@@ -167,7 +183,9 @@ def squares(pictures):
 
 
 def learn(x, size, steps=15):
-    codebook = x[np.random.default_rng(0).choice(len(x), size, replace=False)]
+    codebook = x[
+        np.random.default_rng(0).choice(len(x), size, replace=False)
+    ]
     for _ in range(steps):
         codebook = update(x, codebook)
     return codebook
@@ -185,7 +203,10 @@ for size in (2, 16, 64, 256):
     )
 
 dark = np.array([train[train < 0.5].mean(), train[train >= 0.5].mean()])
-print(f"a bit a pixel: error {((test - dark[(test >= 0.5).astype(int)]) ** 2).mean():.4f}, 64 bits")
+print(
+    f"a bit a pixel: error "
+    f"{((test - dark[(test >= 0.5).astype(int)]) ** 2).mean():.4f}, 64 bits"
+)
 
 # %% [markdown]
 # With 256 codes a picture takes half of what a bit for each pixel takes, and less is lost. Look at
@@ -198,7 +219,10 @@ print("codes of the first picture:", codes[:4].tolist())
 
 def show(rows):
     cut = rows.reshape(2, 2, 4, 4).transpose(0, 2, 1, 3).reshape(8, 8)
-    return ["".join(" .:*#"[min(4, int(5 * value))] for value in row) for row in cut]
+    return [
+        "".join(" .:*#"[min(4, int(5 * value))] for value in row)
+        for row in cut
+    ]
 
 
 for left, right in zip(show(test[:4]), show(codebook[codes[:4]])):

@@ -37,13 +37,17 @@ from llmbook.labs import contrastive as lab
 
 # %% tags=["exercise"]
 def similarities(a, b, temperature):
-    """The cosine of each row of a with each row of b, divided by the temperature."""
+    """The cosine of each row of a with each row of b, divided by the
+    temperature.
+    """
     ...
 
 
 # %% tags=["solution"]
 def similarities(a, b, temperature):
-    """The cosine of each row of a with each row of b, divided by the temperature."""
+    """The cosine of each row of a with each row of b, divided by the
+    temperature.
+    """
 
     def unit(x):
         return x / np.linalg.norm(x, axis=1, keepdims=True)
@@ -85,13 +89,17 @@ lab.log_softmax.check(log_softmax)
 
 # %% tags=["exercise"]
 def clip_loss(logits):
-    """The mean of two cross-entropies: each row finds its column, each column its row."""
+    """The mean of two cross-entropies: each row finds its column,
+    each column its row.
+    """
     ...
 
 
 # %% tags=["solution"]
 def clip_loss(logits):
-    """The mean of two cross-entropies: each row finds its column, each column its row."""
+    """The mean of two cross-entropies: each row finds its column,
+    each column its row.
+    """
     rows, columns = log_softmax(logits), log_softmax(logits.T)
     return -(np.trace(rows) + np.trace(columns)) / (2 * len(logits))
 
@@ -145,7 +153,10 @@ lab.gradient.check(gradient)
 logits = np.random.default_rng(0).normal(size=(5, 5))
 moved = logits.copy()
 moved[1, 3] += 1e-5
-print(f"{(clip_loss(moved) - clip_loss(logits)) / 1e-5:.6f} against {gradient(logits)[1, 3]:.6f}")
+print(
+    f"{(clip_loss(moved) - clip_loss(logits)) / 1e-5:.6f} "
+    f"against {gradient(logits)[1, 3]:.6f}"
+)
 
 # %% [markdown]
 # ## 5. How many are found?
@@ -180,19 +191,29 @@ upper, lower = (
     pictures[:, 32:] - pictures[:, 32:].mean(0),
 )
 learn, test = slice(0, 1500), slice(1500, None)
-one, other = lab.train((upper[learn], lower[learn]), similarities, gradient)
+one, other = lab.train(
+    (upper[learn], lower[learn]), similarities, gradient
+)
 
 told = similarities(upper[test] @ one, lower[test] @ other, 0.1)
 rng = np.random.default_rng(0)
-blind = similarities(*(rng.normal(size=(297, 16)) for _ in range(2)), 0.1)
-print(f"found: {found(told):.0%}; by chance: {1 / 297:.1%}; random vectors: {found(blind):.1%}")
+blind = similarities(
+    *(rng.normal(size=(297, 16)) for _ in range(2)), 0.1
+)
+print(
+    f"found: {found(told):.0%}; by chance: "
+    f"{1 / 297:.1%}; random vectors: {found(blind):.1%}"
+)
 
 # %% [markdown]
 # No label was used. Is what they found at least of the same digit?
 
 # %%
 guess = labels[test][told.argmax(axis=1)]
-print(f"a lower half of the same digit: {(guess == labels[test]).mean():.0%}")
+print(
+    f"a lower half of the same digit: "
+    f"{(guess == labels[test]).mean():.0%}"
+)
 
 # %% [markdown]
 # By chance it would be one in ten. To find the right half, the two matrices keep what both halves

@@ -55,13 +55,17 @@ lab.linear.check(linear)
 
 # %% tags=["exercise"]
 def attention(d_model, heads, kv_heads, d_head, bias):
-    """Weights of attention: layers for queries, for keys, for values, and one back to d_model."""
+    """Weights of attention: layers for queries, for keys, for values,
+    and one back to d_model.
+    """
     ...
 
 
 # %% tags=["solution"]
 def attention(d_model, heads, kv_heads, d_head, bias):
-    """Weights of attention: layers for queries, for keys, for values, and one back to d_model."""
+    """Weights of attention: layers for queries, for keys, for values,
+    and one back to d_model.
+    """
     query = linear(d_model, heads * d_head, bias)
     both = 2 * linear(d_model, kv_heads * d_head, bias)
     return query + both + linear(heads * d_head, d_model, bias)
@@ -76,14 +80,20 @@ lab.attention.check(attention)
 
 # %% tags=["exercise"]
 def feed_forward(d_model, d_ff, gated, bias):
-    """Weights of the feed-forward network: up to d_ff, a gate as large if `gated`, and down."""
+    """Weights of the feed-forward network: up to d_ff, a gate as
+    large if `gated`, and down.
+    """
     ...
 
 
 # %% tags=["solution"]
 def feed_forward(d_model, d_ff, gated, bias):
-    """Weights of the feed-forward network: up to d_ff, a gate as large if `gated`, and down."""
-    return (1 + gated) * linear(d_model, d_ff, bias) + linear(d_ff, d_model, bias)
+    """Weights of the feed-forward network: up to d_ff, a gate as
+    large if `gated`, and down.
+    """
+    return (1 + gated) * linear(d_model, d_ff, bias) + linear(
+        d_ff, d_model, bias
+    )
 
 
 # %% tags=["check"]
@@ -99,13 +109,17 @@ lab.feed_forward.check(feed_forward)
 
 # %% tags=["exercise"]
 def gpt2(layers, d_model, heads, vocab, positions):
-    """GPT-2: vectors of words and positions, blocks with two norms and d_ff = 4·d_model, a norm."""
+    """GPT-2: vectors of words and positions, blocks with two norms
+    and d_ff = 4·d_model, a norm.
+    """
     ...
 
 
 # %% tags=["solution"]
 def gpt2(layers, d_model, heads, vocab, positions):
-    """GPT-2: vectors of words and positions, blocks with two norms and d_ff = 4·d_model, a norm."""
+    """GPT-2: vectors of words and positions, blocks with two norms
+    and d_ff = 4·d_model, a norm.
+    """
     d_head = d_model // heads
     parts = attention(d_model, heads, heads, d_head, True)
     parts += feed_forward(d_model, 4 * d_model, False, True)
@@ -124,7 +138,9 @@ sizes = {
     "XL": (48, 1600, 25),
 }
 for name, (layers, d_model, heads) in sizes.items():
-    print(f"GPT-2 {name:7} {gpt2(layers, d_model, heads, 50257, 1024):13,}")
+    print(
+        f"GPT-2 {name:7} {gpt2(layers, d_model, heads, 50257, 1024):13,}"
+    )
 
 # %% [markdown]
 # The paper's table says 117, 345, 762 and 1542 million; its authors have since called these counts
@@ -154,18 +170,22 @@ except WrongAnswer as reason:
 
 # %% tags=["exercise"]
 def llama(layers, d_model, heads, kv_heads, d_head, d_ff, vocab, tied):
-    """Llama: word vectors, and as many for the output unless tied; blocks; a norm.
+    """Llama: word vectors, and as many for the output unless tied;
+    blocks; a norm.
 
-    No offsets anywhere, a gated feed-forward network, and two norms in each block.
+    No offsets anywhere, a gated feed-forward network, and two norms
+    in each block.
     """
     ...
 
 
 # %% tags=["solution"]
 def llama(layers, d_model, heads, kv_heads, d_head, d_ff, vocab, tied):
-    """Llama: word vectors, and as many for the output unless tied; blocks; a norm.
+    """Llama: word vectors, and as many for the output unless tied;
+    blocks; a norm.
 
-    No offsets anywhere, a gated feed-forward network, and two norms in each block.
+    No offsets anywhere, a gated feed-forward network, and two norms
+    in each block.
     """
     parts = attention(d_model, heads, kv_heads, d_head, False)
     parts += feed_forward(d_model, d_ff, True, False)
@@ -178,12 +198,23 @@ lab.llama.check(llama)
 
 # %%
 models = {
-    "Llama 2 7B": ((32, 4096, 32, 32, 128, 11008, 32000, False), 6_738_415_616),
-    "Llama 3 8B": ((32, 4096, 32, 8, 128, 14336, 128256, False), 8_030_261_248),
-    "SmolLM2 135M": ((30, 576, 9, 3, 64, 1536, 49152, True), 134_515_008),
+    "Llama 2 7B": (
+        (32, 4096, 32, 32, 128, 11008, 32000, False),
+        6_738_415_616,
+    ),
+    "Llama 3 8B": (
+        (32, 4096, 32, 8, 128, 14336, 128256, False),
+        8_030_261_248,
+    ),
+    "SmolLM2 135M": (
+        (30, 576, 9, 3, 64, 1536, 49152, True),
+        134_515_008,
+    ),
 }
 for name, (sizes, published) in models.items():
-    print(f"{name:13} {llama(*sizes):13,} {llama(*sizes) - published:+d}")
+    print(
+        f"{name:13} {llama(*sizes):13,} {llama(*sizes) - published:+d}"
+    )
 
 # %% [markdown]
 # ## 6. How long does it take?
@@ -194,13 +225,17 @@ for name, (sizes, published) in models.items():
 
 # %% tags=["exercise"]
 def hours(parameters, tokens, peak, share):
-    """Hours of one device of `peak` operations a second, used to a `share`, to train on tokens."""
+    """Hours of one device of `peak` operations a second, used to a
+    `share`, to train on tokens.
+    """
     ...
 
 
 # %% tags=["solution"]
 def hours(parameters, tokens, peak, share):
-    """Hours of one device of `peak` operations a second, used to a `share`, to train on tokens."""
+    """Hours of one device of `peak` operations a second, used to a
+    `share`, to train on tokens.
+    """
     return 6 * parameters * tokens / (peak * share) / 3600
 
 
@@ -214,7 +249,8 @@ lab.hours.check(hours)
 # %%
 alone = hours(175e9, 300e9, 1e15, 0.4)
 print(
-    f"{alone:,.0f} hours, {alone / 24 / 365:.0f} years; {alone / 24 / 30:.0f} devices for a month"
+    f"{alone:,.0f} hours, {alone / 24 / 365:.0f} "
+    f"years; {alone / 24 / 30:.0f} devices for a month"
 )
 
 # %% [markdown]
@@ -224,10 +260,15 @@ print(
 for name, (sizes, _) in models.items():
     layers, d_model, heads, kv_heads, d_head, d_ff, vocab, tied = sizes
     whole = llama(*sizes)
-    attending = layers * attention(d_model, heads, kv_heads, d_head, False) / whole
+    attending = (
+        layers
+        * attention(d_model, heads, kv_heads, d_head, False)
+        / whole
+    )
     feeding = layers * feed_forward(d_model, d_ff, True, False) / whole
     print(
-        f"{name:13} attention {attending:.0%}, feed-forward {feeding:.0%}, "
+        f"{name:13} attention {attending:.0%}, "
+        f"feed-forward {feeding:.0%}, "
         f"words and norms {1 - attending - feeding:.0%}"
     )
 

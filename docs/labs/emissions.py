@@ -32,13 +32,17 @@ from llmbook.labs import emissions as lab
 
 # %% tags=["exercise"]
 def energy(devices, watts, hours, pue):
-    """Kilowatt-hours of devices that each draw `watts` for `hours`, and of the building."""
+    """Kilowatt-hours of devices that each draw `watts` for `hours`,
+    and of the building.
+    """
     ...
 
 
 # %% tags=["solution"]
 def energy(devices, watts, hours, pue):
-    """Kilowatt-hours of devices that each draw `watts` for `hours`, and of the building."""
+    """Kilowatt-hours of devices that each draw `watts` for `hours`,
+    and of the building.
+    """
     return devices * watts * hours * pue / 1000
 
 
@@ -51,13 +55,17 @@ lab.energy.check(energy)
 
 # %% tags=["exercise"]
 def carbon(kwh, grams):
-    """Kilograms of CO2 equivalent of so many kilowatt-hours, at so many grams for each."""
+    """Kilograms of CO2 equivalent of so many kilowatt-hours, at so
+    many grams for each.
+    """
     ...
 
 
 # %% tags=["solution"]
 def carbon(kwh, grams):
-    """Kilograms of CO2 equivalent of so many kilowatt-hours, at so many grams for each."""
+    """Kilograms of CO2 equivalent of so many kilowatt-hours, at so
+    many grams for each.
+    """
     return kwh * grams / 1000
 
 
@@ -72,7 +80,9 @@ lab.carbon.check(carbon)
 kwh = energy(10_000, 330, 14.8 * 24, 1.10)
 print(f"{kwh / 1000:,.0f} MWh, {carbon(kwh, 429) / 1000:.0f} t")
 for name in ("Norway", "France", "United States", "Poland"):
-    print(f"  in {name}: {carbon(kwh, GRIDS[name].g_per_kwh) / 1000:4.0f} t")
+    print(
+        f"  in {name}: {carbon(kwh, GRIDS[name].g_per_kwh) / 1000:4.0f} t"
+    )
 
 # %% [markdown]
 # ## 3. From operations
@@ -84,13 +94,17 @@ for name in ("Norway", "France", "United States", "Poland"):
 
 # %% tags=["exercise"]
 def device_hours(operations, peak, share):
-    """Hours of one device that reaches a share of its peak (operations a second)."""
+    """Hours of one device that reaches a share of its peak
+    (operations a second).
+    """
     ...
 
 
 # %% tags=["solution"]
 def device_hours(operations, peak, share):
-    """Hours of one device that reaches a share of its peak (operations a second)."""
+    """Hours of one device that reaches a share of its peak
+    (operations a second).
+    """
     return operations / (peak * share) / 3600
 
 
@@ -102,7 +116,8 @@ operations = 6 * 175e9 * 300e9
 for share in (0.1, 0.2, 0.4):
     hours = device_hours(operations, 125e12, share)
     print(
-        f"{share:.0%} of the peak: {hours / 10_000 / 24:5.1f} days on 10,000 devices, "
+        f"{share:.0%} of the peak: "
+        f"{hours / 10_000 / 24:5.1f} days on 10,000 devices, "
         f"{energy(1, 330, hours, 1.10) / 1000:5,.0f} MWh"
     )
 
@@ -114,18 +129,22 @@ for share in (0.1, 0.2, 0.4):
 #
 # Google reports 0.24 watt-hours for the median prompt of its Gemini apps
 # ([Elsworth et al. 2025](https://arxiv.org/abs/2508.15734)). If GPT-3 took as much for an answer,
-# after how many would use overtake training?
+# after how many would use overtake training, and after how many days, with 100 million a day?
 
 
 # %% tags=["exercise"]
 def break_even(training_kwh, answer_wh):
-    """How many answers of `answer_wh` watt-hours take as much energy as the training."""
+    """How many answers of `answer_wh` watt-hours take as much energy
+    as the training.
+    """
     ...
 
 
 # %% tags=["solution"]
 def break_even(training_kwh, answer_wh):
-    """How many answers of `answer_wh` watt-hours take as much energy as the training."""
+    """How many answers of `answer_wh` watt-hours take as much energy
+    as the training.
+    """
     return training_kwh * 1000 / answer_wh
 
 
@@ -150,8 +169,8 @@ except WrongAnswer as reason:
 for wh in (0.1, 0.24, 3.0):
     answers = break_even(kwh, wh)
     print(
-        f"{wh:4} Wh an answer: {answers / 1e9:5.1f} billion answers, "
-        f"{answers / 100e6:5.0f} days at 100 million a day"
+        f"{wh:4} Wh an answer: {answers / 1e9:4.1f} billion answers, "
+        f"{answers / 100e6:3.0f} days"
     )
 
 # %% [markdown]
@@ -162,13 +181,17 @@ for wh in (0.1, 0.24, 3.0):
 
 # %% tags=["exercise"]
 def bounds(factors, divisors):
-    """Lowest and highest of factors divided by divisors, each given as (lowest, highest)."""
+    """Lowest and highest of factors divided by divisors, each given
+    as (lowest, highest).
+    """
     ...
 
 
 # %% tags=["solution"]
 def bounds(factors, divisors):
-    """Lowest and highest of factors divided by divisors, each given as (lowest, highest)."""
+    """Lowest and highest of factors divided by divisors, each given
+    as (lowest, highest).
+    """
     low = high = 1.0
     for least, most in factors:
         low *= least

@@ -26,9 +26,14 @@ from llmbook.labs import WrongAnswer
 from llmbook.labs import group_fairness as lab
 
 people = compas()
-labels, scores, groups = people["again"], people["decile"], people["race"]
+labels, scores, groups = (
+    people["again"],
+    people["decile"],
+    people["race"],
+)
 print(
-    f"{len(labels):,} people, {labels.mean():.0%} charged again, {(scores >= 5).mean():.0%} flagged"
+    f"{len(labels):,} people, {labels.mean():.0%} "
+    f"charged again, {(scores >= 5).mean():.0%} flagged"
 )
 
 # %% [markdown]
@@ -66,8 +71,9 @@ lab.false_positive_rate.check(false_positive_rate)
 def rates(labels, flagged):
     """Four rates by name: "base", "FPR", "FNR" and "PPV".
 
-    The base rate is the share with label True; FNR is the share of those that was missed;
-    PPV is the share of the flagged whose label is True.
+    The base rate is the share with label True; FNR is the share of
+    those that was missed; PPV is the share of the flagged whose label
+    is True.
     """
     ...
 
@@ -76,8 +82,9 @@ def rates(labels, flagged):
 def rates(labels, flagged):
     """Four rates by name: "base", "FPR", "FNR" and "PPV".
 
-    The base rate is the share with label True; FNR is the share of those that was missed;
-    PPV is the share of the flagged whose label is True.
+    The base rate is the share with label True; FNR is the share of
+    those that was missed; PPV is the share of the flagged whose label
+    is True.
     """
     return {
         "base": labels.mean(),
@@ -137,7 +144,12 @@ lab.by_group.check(by_group)
 two = np.isin(groups, ["African-American", "Caucasian"])
 found = by_group(labels[two], scores[two] >= 5, groups[two])
 for group, rate in found.items():
-    print(f"{group:17}", ", ".join(f"{name} {value:.2f}" for name, value in rate.items()))
+    print(
+        f"{group:17}",
+        ", ".join(
+            f"{name} {value:.2f}" for name, value in rate.items()
+        ),
+    )
 
 # %% [markdown]
 # Both sides of the dispute are in this table. A flag means about the same for both groups (PPV).
@@ -150,13 +162,17 @@ for group, rate in found.items():
 
 # %% tags=["exercise"]
 def threshold(labels, scores, most):
-    """The lowest of 1 to 11 such that flagging from there on has a false positive rate <= most."""
+    """The lowest of 1 to 11 such that flagging from there on has a
+    false positive rate <= most.
+    """
     ...
 
 
 # %% tags=["solution"]
 def threshold(labels, scores, most):
-    """The lowest of 1 to 11 such that flagging from there on has a false positive rate <= most."""
+    """The lowest of 1 to 11 such that flagging from there on has a
+    false positive rate <= most.
+    """
     for least in range(1, 12):
         if false_positive_rate(labels, scores >= least) <= most:
             return least
@@ -172,7 +188,9 @@ for group in found:
     rate = rates(labels[here], scores[here] >= least)
     print(
         f"{group:17} from {least}:",
-        ", ".join(f"{name} {value:.2f}" for name, value in rate.items()),
+        ", ".join(
+            f"{name} {value:.2f}" for name, value in rate.items()
+        ),
     )
 
 # %% [markdown]
@@ -190,13 +208,17 @@ for group in found:
 
 # %% tags=["exercise"]
 def implied(base, fnr, ppv):
-    """The false positive rate that follows: base/(1 - base) · (1 - ppv)/ppv · (1 - fnr)."""
+    """The false positive rate that follows: base/(1 - base) · (1 -
+    ppv)/ppv · (1 - fnr).
+    """
     ...
 
 
 # %% tags=["solution"]
 def implied(base, fnr, ppv):
-    """The false positive rate that follows: base/(1 - base) · (1 - ppv)/ppv · (1 - fnr)."""
+    """The false positive rate that follows: base/(1 - base) · (1 -
+    ppv)/ppv · (1 - fnr).
+    """
     return base / (1 - base) * (1 - ppv) / ppv * (1 - fnr)
 
 
@@ -215,7 +237,9 @@ for group, rate in found.items():
 # %%
 for group, rate in found.items():
     told = implied(rate["base"], 0.4, 0.6)
-    print(f"{group:17} base rate {rate['base']:.2f}: FPR must be {told:.2f}")
+    print(
+        f"{group:17} base rate {rate['base']:.2f}: FPR must be {told:.2f}"
+    )
 
 # %% [markdown]
 # With different base rates, equal PPV and equal FNR leave no room for equal FPR, unless nobody is

@@ -32,13 +32,17 @@ from llmbook.labs import kv_cache as lab
 
 # %% tags=["exercise"]
 def attend(query, keys, values):
-    """Attention of a single query: the average of the values under its softmax weights."""
+    """Attention of a single query: the average of the values under
+    its softmax weights.
+    """
     ...
 
 
 # %% tags=["solution"]
 def attend(query, keys, values):
-    """Attention of a single query: the average of the values under its softmax weights."""
+    """Attention of a single query: the average of the values under
+    its softmax weights.
+    """
     scores = keys @ query / np.sqrt(len(query))
     weights = np.exp(scores - scores.max())
     return weights @ values / weights.sum()
@@ -56,13 +60,17 @@ lab.attend.check(attend)
 
 # %% tags=["exercise"]
 def step(x, keys, values, wq, wk, wv):
-    """A new word: append its key and value, attend with its query; output, keys, values."""
+    """A new word: append its key and value, attend with its query;
+    output, keys, values.
+    """
     ...
 
 
 # %% tags=["solution"]
 def step(x, keys, values, wq, wk, wv):
-    """A new word: append its key and value, attend with its query; output, keys, values."""
+    """A new word: append its key and value, attend with its query;
+    output, keys, values.
+    """
     keys = np.vstack([keys, x @ wk])
     values = np.vstack([values, x @ wv])
     return attend(x @ wq, keys, values), keys, values
@@ -93,13 +101,17 @@ except WrongAnswer as reason:
 
 # %% tags=["exercise"]
 def generate(text, wq, wk, wv):
-    """The outputs of all words, computed one word at a time with a cache that starts empty."""
+    """The outputs of all words, computed one word at a time with a
+    cache that starts empty.
+    """
     ...
 
 
 # %% tags=["solution"]
 def generate(text, wq, wk, wv):
-    """The outputs of all words, computed one word at a time with a cache that starts empty."""
+    """The outputs of all words, computed one word at a time with a
+    cache that starts empty.
+    """
     outputs = []
     keys = values = np.zeros((0, text.shape[1]))
     for x in text:
@@ -120,8 +132,13 @@ from llmbook.numpy_attention import self_attention
 rng = np.random.default_rng(0)
 text = rng.normal(size=(50, 16))
 wq, wk, wv = rng.normal(size=(3, 16, 16)) / 4
-at_once, _ = self_attention(text @ wq, text @ wk, text @ wv, np.tri(50, dtype=bool))
-print("largest difference:", f"{np.abs(generate(text, wq, wk, wv) - at_once).max():.0e}")
+at_once, _ = self_attention(
+    text @ wq, text @ wk, text @ wv, np.tri(50, dtype=bool)
+)
+print(
+    "largest difference:",
+    f"{np.abs(generate(text, wq, wk, wv) - at_once).max():.0e}",
+)
 
 # %% [markdown]
 # ## 4. What it saves
@@ -135,13 +152,17 @@ print("largest difference:", f"{np.abs(generate(text, wq, wk, wv) - at_once).max
 
 # %% tags=["exercise"]
 def products(length, d):
-    """Products to make keys and values for `length` words one by one: without and with a cache."""
+    """Products to make keys and values for `length` words one by one:
+    without and with a cache.
+    """
     ...
 
 
 # %% tags=["solution"]
 def products(length, d):
-    """Products to make keys and values for `length` words one by one: without and with a cache."""
+    """Products to make keys and values for `length` words one by one:
+    without and with a cache.
+    """
     each = 2 * d * d
     return length * (length + 1) // 2 * each, length * each
 
@@ -152,7 +173,10 @@ lab.products.check(products)
 # %%
 for length in (10, 100, 1000, 10_000):
     without, cached = products(length, 4096)
-    print(f"{length:6,} words: {without / cached:8,.1f} times as many without a cache")
+    print(
+        f"{length:6,} words: {without / cached:8,.1f} "
+        f"times as many without a cache"
+    )
 
 # %% [markdown]
 # ## 5. What it costs
@@ -191,7 +215,10 @@ models = {
 }
 for name, sizes in models.items():
     one = cache_bytes(*sizes, 8192, 1, 2)
-    print(f"{name:21} {one / 2**30:5.2f} GiB a text, {80 * 2**30 // one:4} texts in 80 GiB")
+    print(
+        f"{name:21} {one / 2**30:5.2f} GiB a text, "
+        f"{80 * 2**30 // one:4} texts in 80 GiB"
+    )
 
 # %% [markdown]
 # Sharing keys and values among four query heads takes a quarter of the memory, and four times as

@@ -38,13 +38,17 @@ from llmbook.labs import masking as lab
 
 # %% tags=["exercise"]
 def choose(token_ids, special, draws):
-    """True where the draw is below 0.15 and the token is none of the special ones."""
+    """True where the draw is below 0.15 and the token is none of the
+    special ones.
+    """
     ...
 
 
 # %% tags=["solution"]
 def choose(token_ids, special, draws):
-    """True where the draw is below 0.15 and the token is none of the special ones."""
+    """True where the draw is below 0.15 and the token is none of the
+    special ones.
+    """
     return (draws < 0.15) & ~np.isin(token_ids, special)
 
 
@@ -60,13 +64,17 @@ lab.choose.check(choose)
 
 # %% tags=["exercise"]
 def corrupt(token_ids, chosen, fate, random_ids, mask_id):
-    """What is read: chosen tokens are hidden (fate below 0.8), replaced (below 0.9) or kept."""
+    """What is read: chosen tokens are hidden (fate below 0.8),
+    replaced (below 0.9) or kept.
+    """
     ...
 
 
 # %% tags=["solution"]
 def corrupt(token_ids, chosen, fate, random_ids, mask_id):
-    """What is read: chosen tokens are hidden (fate below 0.8), replaced (below 0.9) or kept."""
+    """What is read: chosen tokens are hidden (fate below 0.8),
+    replaced (below 0.9) or kept.
+    """
     hidden = chosen & (fate < 0.8)
     replaced = chosen & (fate >= 0.8) & (fate < 0.9)
     read = np.where(hidden, mask_id, token_ids)
@@ -84,13 +92,17 @@ lab.corrupt.check(corrupt)
 
 # %% tags=["exercise"]
 def labels_of(token_ids, chosen):
-    """The tokens to be guessed: what was there where it was chosen, -100 elsewhere."""
+    """The tokens to be guessed: what was there where it was chosen,
+    -100 elsewhere.
+    """
     ...
 
 
 # %% tags=["solution"]
 def labels_of(token_ids, chosen):
-    """The tokens to be guessed: what was there where it was chosen, -100 elsewhere."""
+    """The tokens to be guessed: what was there where it was chosen,
+    -100 elsewhere.
+    """
     return np.where(chosen, token_ids, -100)
 
 
@@ -107,13 +119,17 @@ lab.labels_of.check(labels_of)
 
 # %% tags=["exercise"]
 def masked_loss(log_probs, labels):
-    """The mean of minus the log-probability of each label that is not -100."""
+    """The mean of minus the log-probability of each label that is not
+    -100.
+    """
     ...
 
 
 # %% tags=["solution"]
 def masked_loss(log_probs, labels):
-    """The mean of minus the log-probability of each label that is not -100."""
+    """The mean of minus the log-probability of each label that is not
+    -100.
+    """
     asked = labels != -100
     return -log_probs[asked, labels[asked]].mean()
 
@@ -145,13 +161,17 @@ except WrongAnswer as reason:
 
 # %% tags=["exercise"]
 def fill(left, right, between, after):
-    """The most frequent word between the two; else the most frequent after `left`; else "the"."""
+    """The most frequent word between the two; else the most frequent
+    after `left`; else "the".
+    """
     ...
 
 
 # %% tags=["solution"]
 def fill(left, right, between, after):
-    """The most frequent word between the two; else the most frequent after `left`; else "the"."""
+    """The most frequent word between the two; else the most frequent
+    after `left`; else "the".
+    """
     pair = (left, right)
     if pair in between:
         return between[pair].most_common(1)[0][0]
@@ -179,19 +199,32 @@ for address in sotu(since=1960):
             between[left, right][word] += 1
             after[left][word] += 1
 
-(text,) = (address.text for address in sotu(since=2019) if address.year == 2019)
+(text,) = (
+    address.text for address in sotu(since=2019) if address.year == 2019
+)
 words = np.array(re.findall(r"[a-z']+", text.lower()))
 hidden = choose(words, [], np.random.default_rng(0).random(len(words)))
 places = [i for i in np.flatnonzero(hidden) if 0 < i < len(words) - 1]
-both = [fill(words[i - 1], words[i + 1], between, after) == words[i] for i in places]
-left = [fill(words[i - 1], words[i + 1], {}, after) == words[i] for i in places]
+both = [
+    fill(words[i - 1], words[i + 1], between, after) == words[i]
+    for i in places
+]
+left = [
+    fill(words[i - 1], words[i + 1], {}, after) == words[i]
+    for i in places
+]
 most = [words[i] == "the" for i in places]
-for name, right in (("both sides", both), ("left side", left), ("always the", most)):
+for name, right in (
+    ("both sides", both),
+    ("left side", left),
+    ("always the", most),
+):
     print(f"{name:10} {np.mean(right):.0%} of {len(places)} gaps")
 
 # %% [markdown]
-# The second neighbour helps, though most pairs of neighbours were seen seldom or never. That is
-# one reason to read in both directions, as BERT does, where no text has to be continued.
+# The second neighbour helps, though more than half of these pairs of neighbours had been seen twice
+# at most. That is one reason to read in both directions, as BERT does, where no text has to be
+# continued.
 #
 # ## An open question
 #

@@ -36,16 +36,22 @@ from llmbook.labs import ngrams as lab
 
 # %% tags=["exercise"]
 def follow(text, n):
-    """For each context of n - 1 letters a Counter of the letters that follow it."""
+    """For each context of n - 1 letters a Counter of the letters that
+    follow it.
+    """
     ...
 
 
 # %% tags=["solution"]
 def follow(text, n):
-    """For each context of n - 1 letters a Counter of the letters that follow it."""
+    """For each context of n - 1 letters a Counter of the letters that
+    follow it.
+    """
     table = {}
     for i in range(len(text) - n + 1):
-        table.setdefault(text[i : i + n - 1], Counter())[text[i + n - 1]] += 1
+        table.setdefault(text[i : i + n - 1], Counter())[
+            text[i + n - 1]
+        ] += 1
     return table
 
 
@@ -60,13 +66,17 @@ lab.follow.check(follow)
 
 # %% tags=["exercise"]
 def share(table, context, letter):
-    """How often the letter followed this context, as a share; 0 if that was never seen."""
+    """How often the letter followed this context, as a share; 0 if
+    that was never seen.
+    """
     ...
 
 
 # %% tags=["solution"]
 def share(table, context, letter):
-    """How often the letter followed this context, as a share; 0 if that was never seen."""
+    """How often the letter followed this context, as a share; 0 if
+    that was never seen.
+    """
     if context not in table:
         return 0.0
     following = table[context]
@@ -92,16 +102,24 @@ lab.share.check(share)
 
 # %% tags=["exercise"]
 def smoothed(tables, context, letter, size):
-    """Witten-Bell: from 1/size up, p = (count + kinds·p) / (total + kinds) in each table seen."""
+    """Witten-Bell: from 1/size up, p = (count + kinds·p) / (total +
+    kinds) in each table seen.
+    """
     ...
 
 
 # %% tags=["solution"]
 def smoothed(tables, context, letter, size):
-    """Witten-Bell: from 1/size up, p = (count + kinds·p) / (total + kinds) in each table seen."""
+    """Witten-Bell: from 1/size up, p = (count + kinds·p) / (total +
+    kinds) in each table seen.
+    """
     p = 1 / size
     for n, table in enumerate(tables):
-        following = table.get(context[len(context) - n :]) if n <= len(context) else None
+        following = (
+            table.get(context[len(context) - n :])
+            if n <= len(context)
+            else None
+        )
         if following:
             total, kinds = sum(following.values()), len(following)
             p = (following[letter] + kinds * p) / (total + kinds)
@@ -119,7 +137,11 @@ lab.smoothed.check(smoothed)
 def mistaken(tables, context, letter, size):
     p = 1 / size
     for n, table in enumerate(tables):
-        following = table.get(context[len(context) - n :]) if n <= len(context) else None
+        following = (
+            table.get(context[len(context) - n :])
+            if n <= len(context)
+            else None
+        )
         if following and letter in following:
             total, kinds = sum(following.values()), len(following)
             p = (following[letter] + kinds * p) / (total + kinds)
@@ -139,17 +161,23 @@ except WrongAnswer as reason:
 
 # %% tags=["exercise"]
 def bits(tables, text, size):
-    """Mean bits a letter: -log2 of its smoothed probability after all the letters before it."""
+    """Mean bits a letter: -log2 of its smoothed probability after all
+    the letters before it.
+    """
     ...
 
 
 # %% tags=["solution"]
 def bits(tables, text, size):
-    """Mean bits a letter: -log2 of its smoothed probability after all the letters before it."""
+    """Mean bits a letter: -log2 of its smoothed probability after all
+    the letters before it.
+    """
     n = len(tables)
     total = 0.0
     for i, letter in enumerate(text):
-        total += -np.log2(smoothed(tables, text[max(0, i - n) : i], letter, size))
+        total += -np.log2(
+            smoothed(tables, text[max(0, i - n) : i], letter, size)
+        )
     return total / len(text)
 
 
@@ -166,7 +194,10 @@ speech = {address.year: address.text for address in sotu(since=1900)}
 learned = speech[2009] + speech[2010]
 tables = [follow(learned, n) for n in range(1, 7)]
 for n in range(7):
-    print(f"{n} tables: {bits(tables[:n], speech[2011][:2000], 256):.2f} bits a letter")
+    print(
+        f"{n} tables: {bits(tables[:n], speech[2011][:2000], 256):.2f} "
+        f"bits a letter"
+    )
 
 # %% [markdown]
 # ## Against a GPT
@@ -186,10 +217,15 @@ train = [text for i, text in enumerate(texts) if i % 10 not in (4, 5)]
 tables = [follow("".join(train[::5]), n) for n in range(1, 7)]
 scores = [bits(tables, text[:1000], 256) for text in texts[5::10]]
 
-runs = json.loads((DATA / "results/ladder.json").read_text(encoding="utf-8"))["runs"]
+runs = json.loads(
+    (DATA / "results/ladder.json").read_text(encoding="utf-8")
+)["runs"]
 print(f"counts: {np.mean(scores):.2f} bits a letter")
 for name in ("AdamW", "Muon"):
-    print(f"GPT, {name}: {np.mean([run[name]['test'] for run in runs]):.2f} bits a byte")
+    print(
+        f"GPT, {name}: "
+        f"{np.mean([run[name]['test'] for run in runs]):.2f} bits a byte"
+    )
 
 # %% [markdown]
 # Nearly every letter of these texts is one byte, so the numbers can be compared. Two ways to train
@@ -197,7 +233,9 @@ for name in ("AdamW", "Muon"):
 
 # %%
 numbers = runs[0]["Muon"]["parameters"]
-counts = sum(len(following) for table in tables for following in table.values())
+counts = sum(
+    len(following) for table in tables for following in table.values()
+)
 print(f"{counts:,} counts, {numbers:,} weights of the GPT")
 
 # %% [markdown]

@@ -25,8 +25,9 @@ import numpy as np
 
 from llmbook.labs import WrongAnswer
 from llmbook.labs import patching as lab
-from llmbook.labs.patching import ANSWER, HEADS, embed
+from llmbook.labs.patching import ANSWER, embed
 
+HEADS = dict(lab.HEADS)
 for layer, name in HEADS:
     print(f"head {name} in layer {layer}")
 
@@ -41,13 +42,17 @@ for layer, name in HEADS:
 
 # %% tags=["exercise"]
 def say(x, query, key, value):
-    """What a causal head says: softmax of the masked (x·query)(x·key)ᵀ, times x·value."""
+    """What a causal head says: softmax of the masked
+    (x·query)(x·key)ᵀ, times x·value.
+    """
     ...
 
 
 # %% tags=["solution"]
 def say(x, query, key, value):
-    """What a causal head says: softmax of the masked (x·query)(x·key)ᵀ, times x·value."""
+    """What a causal head says: softmax of the masked
+    (x·query)(x·key)ᵀ, times x·value.
+    """
     scores = (x @ query) @ (x @ key).T
     scores = np.where(np.tri(len(x), dtype=bool), scores, -np.inf)
     weights = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -67,24 +72,32 @@ lab.say.check(say)
 
 # %% tags=["exercise"]
 def run(words, patch):
-    """The answer (8 numbers) at the last word, and a dict of what each head said.
+    """The answer (8 numbers) at the last word, and a dict of what
+    each head said.
 
-    Heads of a layer read the same x, and what they say is added to it; what is in `patch`
-    is said in place of what the head would say.
+    Heads of a layer read the same x, and what they say is added to
+    it; what is in `patch` is said in place of what the head would
+    say.
     """
     ...
 
 
 # %% tags=["solution"]
 def run(words, patch):
-    """The answer (8 numbers) at the last word, and a dict of what each head said.
+    """The answer (8 numbers) at the last word, and a dict of what
+    each head said.
 
-    Heads of a layer read the same x, and what they say is added to it; what is in `patch`
-    is said in place of what the head would say.
+    Heads of a layer read the same x, and what they say is added to
+    it; what is in `patch` is said in place of what the head would
+    say.
     """
     x, said = embed(words), {}
     for layer in (0, 1):
-        now = {head: patch.get(head, say(x, *HEADS[head])) for head in HEADS if head[0] == layer}
+        now = {
+            head: patch.get(head, say(x, *HEADS[head]))
+            for head in HEADS
+            if head[0] == layer
+        }
         x = x + sum(now.values())
         said |= now
     return x[-1, ANSWER], said
@@ -127,13 +140,17 @@ lab.lead.check(lead)
 
 # %% tags=["exercise"]
 def restored(clean, broken, patched):
-    """The share of the lost lead that comes back: 0 as in the broken run, 1 as in the clean."""
+    """The share of the lost lead that comes back: 0 as in the broken
+    run, 1 as in the clean.
+    """
     ...
 
 
 # %% tags=["solution"]
 def restored(clean, broken, patched):
-    """The share of the lost lead that comes back: 0 as in the broken run, 1 as in the clean."""
+    """The share of the lost lead that comes back: 0 as in the broken
+    run, 1 as in the clean.
+    """
     return (patched - broken) / (clean - broken)
 
 
@@ -160,13 +177,17 @@ except WrongAnswer as reason:
 
 # %% tags=["exercise"]
 def patch_each(clean, broken, right, wrong):
-    """For each head the share restored if the broken run gets what it said in the clean run."""
+    """For each head the share restored if the broken run gets what it
+    said in the clean run.
+    """
     ...
 
 
 # %% tags=["solution"]
 def patch_each(clean, broken, right, wrong):
-    """For each head the share restored if the broken run gets what it said in the clean run."""
+    """For each head the share restored if the broken run gets what it
+    said in the clean run.
+    """
     answer, said = run(clean, {})
     best = lead(answer, right, wrong)
     worst = lead(run(broken, {})[0], right, wrong)
@@ -193,7 +214,13 @@ for what, broken, wrong in [
     ("4 in place of the 5", [0, 3, 4, 1, 2, 3], 4),
 ]:
     shares = patch_each(clean, broken, 5, wrong)
-    print(what, {name: round(float(share), 2) for (_, name), share in shares.items()})
+    print(
+        what,
+        {
+            name: round(float(share), 2)
+            for (_, name), share in shares.items()
+        },
+    )
 
 # %% [markdown]
 # Head d restores the answer in both cases: it says it. Head a does so in the first only. It tells
@@ -207,7 +234,10 @@ for what, broken, wrong in [
 # %%
 for head in HEADS:
     answer, _ = run(clean, {head: 0 * said[head]})
-    print(f"without {head[1]}: says {answer.argmax()}, ahead of 2 by {lead(answer, 5, 2):.2f}")
+    print(
+        f"without {head[1]}: says {answer.argmax()}, "
+        f"ahead of 2 by {lead(answer, 5, 2):.2f}"
+    )
 
 # %% [markdown]
 # It would: what b and c say is not about the two words that are compared.

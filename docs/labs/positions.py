@@ -36,13 +36,17 @@ from llmbook.labs import positions as lab
 
 # %% tags=["exercise"]
 def frequencies(d, base):
-    """Of each pair of numbers its angle for one step: base to the power of -2i/d."""
+    """Of each pair of numbers its angle for one step: base to the
+    power of -2i/d.
+    """
     ...
 
 
 # %% tags=["solution"]
 def frequencies(d, base):
-    """Of each pair of numbers its angle for one step: base to the power of -2i/d."""
+    """Of each pair of numbers its angle for one step: base to the
+    power of -2i/d.
+    """
     return base ** (-np.arange(0, d, 2) / d)
 
 
@@ -57,13 +61,17 @@ lab.frequencies.check(frequencies)
 
 # %% tags=["exercise"]
 def sinusoids(length, d):
-    """A row for each position: sines in even columns, cosines in odd ones, base 10,000."""
+    """A row for each position: sines in even columns, cosines in odd
+    ones, base 10,000.
+    """
     ...
 
 
 # %% tags=["solution"]
 def sinusoids(length, d):
-    """A row for each position: sines in even columns, cosines in odd ones, base 10,000."""
+    """A row for each position: sines in even columns, cosines in odd
+    ones, base 10,000.
+    """
     angles = np.arange(length)[:, None] * frequencies(d, 10000.0)
     waves = np.zeros((length, d))
     waves[:, 0::2] = np.sin(angles)
@@ -81,7 +89,13 @@ lab.sinusoids.check(sinusoids)
 # %%
 waves = sinusoids(200, 64)
 for first in (0, 50, 100):
-    print(first, [round(float(waves[first] @ waves[first + far]), 2) for far in (0, 1, 5, 20)])
+    print(
+        first,
+        [
+            round(float(waves[first] @ waves[first + far]), 2)
+            for far in (0, 1, 5, 20)
+        ],
+    )
 
 # %% [markdown]
 # ## 3. Turn a point
@@ -93,15 +107,24 @@ for first in (0, 50, 100):
 
 # %% tags=["exercise"]
 def turn(pair, angle):
-    """Two numbers, seen as a point, turned by an angle from the first axis to the second."""
+    """Two numbers, seen as a point, turned by an angle from the first
+    axis to the second.
+    """
     ...
 
 
 # %% tags=["solution"]
 def turn(pair, angle):
-    """Two numbers, seen as a point, turned by an angle from the first axis to the second."""
+    """Two numbers, seen as a point, turned by an angle from the first
+    axis to the second.
+    """
     x, y = pair
-    return np.array([x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)])
+    return np.array(
+        [
+            x * np.cos(angle) - y * np.sin(angle),
+            x * np.sin(angle) + y * np.cos(angle),
+        ]
+    )
 
 
 # %% tags=["check"]
@@ -114,7 +137,12 @@ lab.turn.check(turn)
 # %% tags=["wrong"]
 def mistaken(pair, angle):
     x, y = pair
-    return np.array([x * np.cos(angle) + y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)])
+    return np.array(
+        [
+            x * np.cos(angle) + y * np.sin(angle),
+            x * np.sin(angle) + y * np.cos(angle),
+        ]
+    )
 
 
 try:
@@ -131,13 +159,17 @@ except WrongAnswer as reason:
 
 # %% tags=["exercise"]
 def rotary(vectors, positions):
-    """Numbers 2i and 2i+1 of each row, turned by its position times the i-th frequency."""
+    """Numbers 2i and 2i+1 of each row, turned by its position times
+    the i-th frequency.
+    """
     ...
 
 
 # %% tags=["solution"]
 def rotary(vectors, positions):
-    """Numbers 2i and 2i+1 of each row, turned by its position times the i-th frequency."""
+    """Numbers 2i and 2i+1 of each row, turned by its position times
+    the i-th frequency.
+    """
     turned = np.array(vectors, dtype=float)
     d = turned.shape[1]
     speeds = frequencies(d, 10000.0)
@@ -162,13 +194,17 @@ lab.rotary.check(rotary)
 
 # %% tags=["exercise"]
 def scores(query, key, start):
-    """Scaled scores of rotary attention; first query and first key stand at `start`."""
+    """Scaled scores of rotary attention; first query and first key
+    stand at `start`.
+    """
     ...
 
 
 # %% tags=["solution"]
 def scores(query, key, start):
-    """Scaled scores of rotary attention; first query and first key stand at `start`."""
+    """Scaled scores of rotary attention; first query and first key
+    stand at `start`.
+    """
     q = rotary(query, range(start, start + len(query)))
     k = rotary(key, range(start, start + len(key)))
     return q @ k.T / np.sqrt(query.shape[1])
@@ -190,18 +226,23 @@ waves = sinusoids(1006, 64)
 
 
 def scores_of_sums(start):
-    q, k = query + waves[start : start + 6], key + waves[start : start + 6]
+    q, k = (
+        query + waves[start : start + 6],
+        key + waves[start : start + 6],
+    )
     return q @ k.T / 8
 
 
-for name, of in [("rotary", lambda start: scores(query, key, start)), ("added", scores_of_sums)]:
+for name, of in [
+    ("rotary", lambda start: scores(query, key, start)),
+    ("added", scores_of_sums),
+]:
     change = np.abs(of(1000) - of(0)).max()
     print(f"{name:7} largest change of a score: {change:.6f}")
 
 # %% [markdown]
-# Rotated scores stay; with added waves they change, since a word's vector meets waves of a
-# position that it did not meet before. A model with added waves can still learn to attend by
-# distance; it has to find it in the sum.
+# Rotated scores stay; with added waves they change, since products of words with waves are in them,
+# and the waves are others there.
 #
 # ## An open question
 #

@@ -34,13 +34,17 @@ from llmbook.labs import private_step as lab
 
 # %% tags=["exercise"]
 def gradients(w, x, y):
-    """Of logistic regression with weights w: a row (sigmoid(x·w) - y)·x for each record."""
+    """Of logistic regression with weights w: a row (sigmoid(x·w) -
+    y)·x for each record.
+    """
     ...
 
 
 # %% tags=["solution"]
 def gradients(w, x, y):
-    """Of logistic regression with weights w: a row (sigmoid(x·w) - y)·x for each record."""
+    """Of logistic regression with weights w: a row (sigmoid(x·w) -
+    y)·x for each record.
+    """
     p = 1 / (1 + np.exp(-x @ w))
     return (p - y)[:, None] * x
 
@@ -57,13 +61,17 @@ lab.gradients.check(gradients)
 
 # %% tags=["exercise"]
 def clip(rows, limit):
-    """Each row made shorter, without turning it, if it is longer than the limit."""
+    """Each row made shorter, without turning it, if it is longer than
+    the limit.
+    """
     ...
 
 
 # %% tags=["solution"]
 def clip(rows, limit):
-    """Each row made shorter, without turning it, if it is longer than the limit."""
+    """Each row made shorter, without turning it, if it is longer than
+    the limit.
+    """
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows * np.minimum(1, limit / np.maximum(lengths, 1e-12))
 
@@ -80,13 +88,17 @@ lab.clip.check(clip)
 
 # %% tags=["exercise"]
 def private_mean(rows, limit, multiplier, noise):
-    """The mean of clipped rows, with multiplier · limit · noise added to their sum."""
+    """The mean of clipped rows, with multiplier · limit · noise added
+    to their sum.
+    """
     ...
 
 
 # %% tags=["solution"]
 def private_mean(rows, limit, multiplier, noise):
-    """The mean of clipped rows, with multiplier · limit · noise added to their sum."""
+    """The mean of clipped rows, with multiplier · limit · noise added
+    to their sum.
+    """
     total = clip(rows, limit).sum(axis=0)
     return (total + multiplier * limit * noise) / len(rows)
 
@@ -123,15 +135,22 @@ except WrongAnswer as reason:
 
 # %% tags=["exercise"]
 def epsilon(multiplier, steps, delta):
-    """Least of steps·α / (2·multiplier²) + log(1/δ) / (α - 1), for α = 1.1, 1.2, … 200."""
+    """Least of steps·α / (2·multiplier²) + log(1/δ) / (α - 1), for α
+    = 1.1, 1.2, … 200.
+    """
     ...
 
 
 # %% tags=["solution"]
 def epsilon(multiplier, steps, delta):
-    """Least of steps·α / (2·multiplier²) + log(1/δ) / (α - 1), for α = 1.1, 1.2, … 200."""
+    """Least of steps·α / (2·multiplier²) + log(1/δ) / (α - 1), for α
+    = 1.1, 1.2, … 200.
+    """
     orders = np.arange(11, 2001) / 10
-    return (steps * orders / (2 * multiplier**2) + np.log(1 / delta) / (orders - 1)).min()
+    return (
+        steps * orders / (2 * multiplier**2)
+        + np.log(1 / delta) / (orders - 1)
+    ).min()
 
 
 # %% tags=["check"]
@@ -143,13 +162,17 @@ lab.epsilon.check(epsilon)
 
 # %% tags=["exercise"]
 def train(x, y, limit, multiplier, rate, noise):
-    """Weights from 0: for each row of noise, w - rate · private mean of the gradients."""
+    """Weights from 0: for each row of noise, w - rate · private mean
+    of the gradients.
+    """
     ...
 
 
 # %% tags=["solution"]
 def train(x, y, limit, multiplier, rate, noise):
-    """Weights from 0: for each row of noise, w - rate · private mean of the gradients."""
+    """Weights from 0: for each row of noise, w - rate · private mean
+    of the gradients.
+    """
     w = np.zeros(x.shape[1])
     for draw in noise:
         rows = gradients(w, x, y)
@@ -168,7 +191,12 @@ lab.train.check(train)
 
 # %%
 pictures, labels = digits()
-x = np.hstack([pictures - pictures[:1500].mean(axis=0), np.ones((len(pictures), 1))]).astype(float)
+x = np.hstack(
+    [
+        pictures - pictures[:1500].mean(axis=0),
+        np.ones((len(pictures), 1)),
+    ]
+).astype(float)
 y = labels % 2
 accuracies = {}
 for multiplier in (0, 5, 20, 80, 320):
@@ -176,9 +204,15 @@ for multiplier in (0, 5, 20, 80, 320):
         np.mean((x[1500:] @ w > 0) == y[1500:])
         for seed in range(5)
         for draws in [np.random.default_rng(seed).normal(size=(60, 65))]
-        for w in [train(x[:1500], y[:1500], 1.0, multiplier, 4.0, draws)]
+        for w in [
+            train(x[:1500], y[:1500], 1.0, multiplier, 4.0, draws)
+        ]
     ]
-    promise = f"ε = {epsilon(multiplier, 60, 1e-5):5.2f}" if multiplier else "no promise"
+    promise = (
+        f"ε = {epsilon(multiplier, 60, 1e-5):5.2f}"
+        if multiplier
+        else "no promise"
+    )
     got = accuracies[multiplier]
     print(
         f"multiplier {multiplier:3}: {promise}, "

@@ -26,7 +26,11 @@ from llmbook.labs import scaling_law as lab
 
 budget, parameters, tokens, losses = lab.models()
 small = budget < 4e11
-print("budgets:", *(f"{each:.1e}" for each in np.unique(budget)), "operations")
+print(
+    "budgets:",
+    *(f"{each:.1e}" for each in np.unique(budget)),
+    "operations",
+)
 print("models to fit:", small.sum(), "and to predict:", (~small).sum())
 
 # %% [markdown]
@@ -41,13 +45,17 @@ print("models to fit:", small.sum(), "and to predict:", (~small).sum())
 
 # %% tags=["exercise"]
 def power_law(x, y):
-    """Factor and exponent of y = factor · x^exponent, by least squares in logarithms."""
+    """Factor and exponent of y = factor · x^exponent, by least
+    squares in logarithms.
+    """
     ...
 
 
 # %% tags=["solution"]
 def power_law(x, y):
-    """Factor and exponent of y = factor · x^exponent, by least squares in logarithms."""
+    """Factor and exponent of y = factor · x^exponent, by least
+    squares in logarithms.
+    """
     slope, height = np.polyfit(np.log(x), np.log(y), 1)
     return np.exp(height), slope
 
@@ -62,7 +70,10 @@ lab.power_law.check(power_law)
 budgets = np.unique(budget)
 lowest = np.array([losses[budget == each].min() for each in budgets])
 factor, exponent = power_law(budgets[:2], lowest[:2])
-print(f"predicted {factor * budgets[2] ** exponent:.2f}, measured {lowest[2]:.2f}")
+print(
+    f"predicted {factor * budgets[2] ** exponent:.2f}, "
+    f"measured {lowest[2]:.2f}"
+)
 
 # %% [markdown]
 # Two points always lie on a line, and a pure power law ends at a loss of 0, which no text has. So
@@ -78,13 +89,17 @@ print(f"predicted {factor * budgets[2] ** exponent:.2f}, measured {lowest[2]:.2f
 
 # %% tags=["exercise"]
 def loss(law, parameters, tokens):
-    """The loss floor + A / parameters^a + B / tokens^b, where law = (floor, A, B, a, b)."""
+    """The loss floor + A / parameters^a + B / tokens^b, where law =
+    (floor, A, B, a, b).
+    """
     ...
 
 
 # %% tags=["solution"]
 def loss(law, parameters, tokens):
-    """The loss floor + A / parameters^a + B / tokens^b, where law = (floor, A, B, a, b)."""
+    """The loss floor + A / parameters^a + B / tokens^b, where law =
+    (floor, A, B, a, b).
+    """
     floor, A, B, a, b = law
     return floor + A / parameters**a + B / tokens**b
 
@@ -108,7 +123,9 @@ def coefficients(parameters, tokens, losses, a, b):
 # %% tags=["solution"]
 def coefficients(parameters, tokens, losses, a, b):
     """Floor, A and B by least squares, for given exponents a and b."""
-    columns = np.stack([np.ones_like(parameters), parameters**-a, tokens**-b], axis=1)
+    columns = np.stack(
+        [np.ones_like(parameters), parameters**-a, tokens**-b], axis=1
+    )
     return np.linalg.lstsq(columns, losses, rcond=None)[0]
 
 
@@ -123,18 +140,28 @@ lab.coefficients.check(coefficients)
 
 # %% tags=["exercise"]
 def fit(parameters, tokens, losses, grid):
-    """The law (floor, A, B, a, b), a and b of the grid, with the least sum of squared errors."""
+    """The law (floor, A, B, a, b), a and b of the grid, with the
+    least sum of squared errors.
+    """
     ...
 
 
 # %% tags=["solution"]
 def fit(parameters, tokens, losses, grid):
-    """The law (floor, A, B, a, b), a and b of the grid, with the least sum of squared errors."""
+    """The law (floor, A, B, a, b), a and b of the grid, with the
+    least sum of squared errors.
+    """
     best, found = np.inf, None
     for a in grid:
         for b in grid:
-            law = (*coefficients(parameters, tokens, losses, a, b), a, b)
-            error = ((loss(law, parameters, tokens) - losses) ** 2).sum()
+            law = (
+                *coefficients(parameters, tokens, losses, a, b),
+                a,
+                b,
+            )
+            error = (
+                (loss(law, parameters, tokens) - losses) ** 2
+            ).sum()
             if error < best:
                 best, found = error, law
     return found
@@ -152,8 +179,14 @@ def mistaken(parameters, tokens, losses, grid):
     best, found = np.inf, None
     for a in grid:
         for b in [a]:
-            law = (*coefficients(parameters, tokens, losses, a, b), a, b)
-            error = ((loss(law, parameters, tokens) - losses) ** 2).sum()
+            law = (
+                *coefficients(parameters, tokens, losses, a, b),
+                a,
+                b,
+            )
+            error = (
+                (loss(law, parameters, tokens) - losses) ** 2
+            ).sum()
             if error < best:
                 best, found = error, law
     return found
@@ -172,13 +205,17 @@ except WrongAnswer as reason:
 
 # %% tags=["exercise"]
 def best_size(law, compute, sizes):
-    """Of some sizes the one with the smallest loss, if each reads compute / (6 · size) tokens."""
+    """Of some sizes the one with the smallest loss, if each reads
+    compute / (6 · size) tokens.
+    """
     ...
 
 
 # %% tags=["solution"]
 def best_size(law, compute, sizes):
-    """Of some sizes the one with the smallest loss, if each reads compute / (6 · size) tokens."""
+    """Of some sizes the one with the smallest loss, if each reads
+    compute / (6 · size) tokens.
+    """
     tokens = compute / (6 * sizes)
     losses = loss(law, sizes, tokens)
     return sizes[np.argmin(losses)]
@@ -194,18 +231,27 @@ lab.best_size.check(best_size)
 # seen.
 
 # %%
-law = fit(parameters[small], tokens[small], losses[small], np.arange(0.05, 1.2, 0.05))
+law = fit(
+    parameters[small],
+    tokens[small],
+    losses[small],
+    np.arange(0.05, 1.2, 0.05),
+)
 floor, A, B, a, b = law
 print(f"L = {floor:.2f} + {A:.0f} / N^{a:.2f} + {B:.0f} / D^{b:.2f}")
 
 for size in np.unique(parameters[~small]):
     here = ~small & (parameters == size)
     told = loss(law, parameters[here], tokens[here]).mean()
-    print(f"{size:8,.0f} parameters: predicted {told:.2f}, measured {losses[here].mean():.2f}")
+    print(
+        f"{size:8,.0f} parameters: predicted "
+        f"{told:.2f}, measured {losses[here].mean():.2f}"
+    )
 
 error = np.abs(loss(law, parameters, tokens) - losses)
 print(
-    f"mean error: {error[small].mean():.3f} where it was fitted, {error[~small].mean():.3f} beyond"
+    f"mean error: {error[small].mean():.3f} where it "
+    f"was fitted, {error[~small].mean():.3f} beyond"
 )
 
 # %% [markdown]
@@ -218,7 +264,8 @@ for each in budgets:
     here = budget == each
     measured = parameters[here][np.argmin(losses[here])]
     print(
-        f"{each:.1e}: best by the law {best_size(law, each, sizes):8,.0f}, "
+        f"{each:.1e}: best by the law "
+        f"{best_size(law, each, sizes):8,.0f}, "
         f"best that was tried {measured:8,.0f}"
     )
 

@@ -18,6 +18,8 @@
 # none.
 
 # %%
+import textwrap
+
 import numpy as np
 
 from llmbook.labs import WrongAnswer
@@ -37,13 +39,17 @@ print([words[start:end] for start, end in spans])
 
 # %% tags=["exercise"]
 def source_of(tokens, spans):
-    """What is read: in place of the spans, which are (start, end), stand "<0>", "<1>" and so on."""
+    """What is read: in place of the spans, which are (start, end),
+    stand "<0>", "<1>" and so on.
+    """
     ...
 
 
 # %% tags=["solution"]
 def source_of(tokens, spans):
-    """What is read: in place of the spans, which are (start, end), stand "<0>", "<1>" and so on."""
+    """What is read: in place of the spans, which are (start, end),
+    stand "<0>", "<1>" and so on.
+    """
     source, place = [], 0
     for number, (start, end) in enumerate(spans):
         sentinel = f"<{number}>"
@@ -67,13 +73,17 @@ print(" ".join(source_of(words, spans)))
 
 # %% tags=["exercise"]
 def target_of(tokens, spans):
-    """What is asked for: each sentinel and what it hid, and at the end the next sentinel."""
+    """What is asked for: each sentinel and what it hid, and at the
+    end the next sentinel.
+    """
     ...
 
 
 # %% tags=["solution"]
 def target_of(tokens, spans):
-    """What is asked for: each sentinel and what it hid, and at the end the next sentinel."""
+    """What is asked for: each sentinel and what it hid, and at the
+    end the next sentinel.
+    """
     target = []
     for number, (start, end) in enumerate(spans):
         sentinel = f"<{number}>"
@@ -114,13 +124,17 @@ except WrongAnswer as reason:
 
 # %% tags=["exercise"]
 def restore(source, target):
-    """The text: each sentinel of the source replaced by the words behind it in the target."""
+    """The text: each sentinel of the source replaced by the words
+    behind it in the target.
+    """
     ...
 
 
 # %% tags=["solution"]
 def restore(source, target):
-    """The text: each sentinel of the source replaced by the words behind it in the target."""
+    """The text: each sentinel of the source replaced by the words
+    behind it in the target.
+    """
     hidden = {}
     for token in target:
         if token.startswith("<"):
@@ -146,13 +160,17 @@ lab.restore.check(restore)
 
 # %% tags=["exercise"]
 def budget(length, rate, mean):
-    """How many words to hide (rate), in how many spans (of that mean length); each at least 1."""
+    """How many words to hide (rate), in how many spans (of that mean
+    length); each at least 1.
+    """
     ...
 
 
 # %% tags=["solution"]
 def budget(length, rate, mean):
-    """How many words to hide (rate), in how many spans (of that mean length); each at least 1."""
+    """How many words to hide (rate), in how many spans (of that mean
+    length); each at least 1.
+    """
     hidden = max(1, round(length * rate))
     return hidden, max(1, round(hidden / mean))
 
@@ -168,13 +186,17 @@ lab.budget.check(budget)
 
 # %% tags=["exercise"]
 def place_spans(kept, hidden):
-    """The spans (start, end), if first kept[0] words stay, then hidden[0] are hidden, and so on."""
+    """The spans (start, end), if first kept[0] words stay, then
+    hidden[0] are hidden, and so on.
+    """
     ...
 
 
 # %% tags=["solution"]
 def place_spans(kept, hidden):
-    """The spans (start, end), if first kept[0] words stay, then hidden[0] are hidden, and so on."""
+    """The spans (start, end), if first kept[0] words stay, then
+    hidden[0] are hidden, and so on.
+    """
     spans, place = [], 0
     for stay, hide in zip(kept, hidden):
         start = place + stay
@@ -197,12 +219,10 @@ from llmbook.datasets import sotu
 
 text = sotu(since=2015)[0].text.split()
 spans = lab.draw(np.random.default_rng(0), 40)
-print(" ".join(source_of(text[:40], spans)), "\n")
-print(" ".join(target_of(text[:40], spans)), "\n")
-print(
-    "the same again:",
-    restore(source_of(text[:40], spans), target_of(text[:40], spans)) == text[:40],
-)
+read, written = source_of(text[:40], spans), target_of(text[:40], spans)
+print(textwrap.fill(" ".join(read), 64), "\n")
+print(" ".join(written), "\n")
+print("the same again:", restore(read, written) == text[:40])
 
 # %% [markdown]
 # Now 512 words, with several mean lengths. How long are source and target? (The pieces are random,
@@ -211,7 +231,10 @@ print(
 # %%
 for mean in (1.0, 2.0, 3.0, 5.0, 10.0):
     spans = lab.draw(np.random.default_rng(0), 512, mean=mean)
-    read, written = source_of(text[:512], spans), target_of(text[:512], spans)
+    read, written = (
+        source_of(text[:512], spans),
+        target_of(text[:512], spans),
+    )
     print(
         f"spans of {mean:4}: reads {len(read)}, writes {len(written)}, "
         f"together {len(read) + len(written)}"

@@ -45,13 +45,17 @@ words = {
 
 # %% tags=["exercise"]
 def count_pairs(words):
-    """How often two symbols stand side by side: a dict from pair to count."""
+    """How often two symbols stand side by side: a dict from pair to
+    count.
+    """
     ...
 
 
 # %% tags=["solution"]
 def count_pairs(words):
-    """How often two symbols stand side by side: a dict from pair to count."""
+    """How often two symbols stand side by side: a dict from pair to
+    count.
+    """
     pairs = Counter()
     for word, count in words.items():
         for pair in zip(word, word[1:]):
@@ -66,18 +70,22 @@ lab.count_pairs.check(count_pairs)
 # ## 2. Merge a pair
 #
 # Go through the word from the left. Where the pair stands, put one symbol that is both together,
-# and go on after it.
+# and go on after it. Hand back a tuple, since words are keys of a dictionary.
 
 
 # %% tags=["exercise"]
 def merge(symbols, pair):
-    """The word with each occurrence of the pair, from the left, as one symbol: a tuple."""
+    """The word with each occurrence of the pair, from the left, as
+    one symbol: a tuple.
+    """
     ...
 
 
 # %% tags=["solution"]
 def merge(symbols, pair):
-    """The word with each occurrence of the pair, from the left, as one symbol: a tuple."""
+    """The word with each occurrence of the pair, from the left, as
+    one symbol: a tuple.
+    """
     merged, i = [], 0
     while i < len(symbols):
         if tuple(symbols[i : i + 2]) == pair:
@@ -123,13 +131,17 @@ except WrongAnswer as reason:
 
 # %% tags=["exercise"]
 def best_pair(pairs):
-    """The pair with the largest count; of several, the first of the alphabet."""
+    """The pair with the largest count; of several, the first of the
+    alphabet.
+    """
     ...
 
 
 # %% tags=["solution"]
 def best_pair(pairs):
-    """The pair with the largest count; of several, the first of the alphabet."""
+    """The pair with the largest count; of several, the first of the
+    alphabet.
+    """
     return min(pairs, key=lambda pair: (-pairs[pair], pair))
 
 
@@ -145,13 +157,17 @@ lab.best_pair.check(best_pair)
 
 # %% tags=["exercise"]
 def learn(words, merges):
-    """The first `merges` pairs that byte-pair encoding merges, in their order."""
+    """The first `merges` pairs that byte-pair encoding merges, in
+    their order.
+    """
     ...
 
 
 # %% tags=["solution"]
 def learn(words, merges):
-    """The first `merges` pairs that byte-pair encoding merges, in their order."""
+    """The first `merges` pairs that byte-pair encoding merges, in
+    their order.
+    """
     learned = []
     for _ in range(merges):
         pairs = count_pairs(words)
@@ -159,7 +175,9 @@ def learn(words, merges):
             break
         pair = best_pair(pairs)
         learned.append(pair)
-        words = {merge(word, pair): count for word, count in words.items()}
+        words = {
+            merge(word, pair): count for word, count in words.items()
+        }
     return learned
 
 
@@ -178,13 +196,17 @@ for pair in learn(words, 4):
 
 # %% tags=["exercise"]
 def encode(word, merges):
-    """The tokens of a word, a tuple: its letters, with each merge applied in turn."""
+    """The tokens of a word, a tuple: its letters, with each merge
+    applied in turn.
+    """
     ...
 
 
 # %% tags=["solution"]
 def encode(word, merges):
-    """The tokens of a word, a tuple: its letters, with each merge applied in turn."""
+    """The tokens of a word, a tuple: its letters, with each merge
+    applied in turn.
+    """
     symbols = tuple(word)
     for pair in merges:
         symbols = merge(symbols, pair)
@@ -212,7 +234,10 @@ def words_of(text):
 def letters_a_token(text, merges):
     counted = words_of(text)
     letters = sum(len(word) * n for word, n in counted.items())
-    tokens = sum(len(encode("".join(word), merges)) * n for word, n in counted.items())
+    tokens = sum(
+        len(encode("".join(word), merges)) * n
+        for word, n in counted.items()
+    )
     return letters / tokens
 
 
@@ -220,14 +245,20 @@ speech = {address.year: address.text for address in sotu(since=1900)}
 merges = learn(words_of(speech[1962]), 200)
 print("the last five:", [a + b for a, b in merges[-5:]])
 for count in (0, 25, 50, 100, 200):
-    print(f"{count:4} merges: {letters_a_token(speech[2010], merges[:count]):.2f} letters a token")
+    print(
+        f"{count:4} merges: "
+        f"{letters_a_token(speech[2010], merges[:count]):.2f} letters a token"
+    )
 
 # %% [markdown]
 # The first merges save most. And in a language that was not there to learn from?
 
 # %%
 for language in ("English", "Dutch", "Spanish", "Finnish", "Hausa"):
-    print(f"{language:8} {letters_a_token(declaration()[language], merges):.2f} letters a token")
+    print(
+        f"{language:8} {letters_a_token(declaration()[language], merges):.2f} "
+        f"letters a token"
+    )
 
 # %% [markdown]
 # All these languages are written in Latin letters, and their readers still pay for more tokens

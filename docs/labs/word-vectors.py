@@ -59,13 +59,17 @@ lab.normalise.check(normalise)
 
 # %% tags=["exercise"]
 def nearest(unit, word, k):
-    """The numbers of the k rows with the largest cosine to row `word`, itself left out."""
+    """The numbers of the k rows with the largest cosine to row
+    `word`, itself left out.
+    """
     ...
 
 
 # %% tags=["solution"]
 def nearest(unit, word, k):
-    """The numbers of the k rows with the largest cosine to row `word`, itself left out."""
+    """The numbers of the k rows with the largest cosine to row
+    `word`, itself left out.
+    """
     cosines = unit @ unit[word]
     cosines[word] = -np.inf
     return np.argsort(-cosines)[:k]
@@ -77,7 +81,11 @@ lab.nearest.check(nearest)
 # %%
 unit = normalise(vectors)
 for word in ("king", "monday", "bank"):
-    print(word, "-", ", ".join(words[i] for i in nearest(unit, number[word], 5)))
+    print(
+        word,
+        "-",
+        ", ".join(words[i] for i in nearest(unit, number[word], 5)),
+    )
 
 # %% [markdown]
 # ## 3. Analogies
@@ -140,13 +148,17 @@ print(
 
 # %% tags=["exercise"]
 def cooccurrences(ids, vocab_size, window):
-    """How often the word of a column stands at most `window` places from that of a row."""
+    """How often the word of a column stands at most `window` places
+    from that of a row.
+    """
     ...
 
 
 # %% tags=["solution"]
 def cooccurrences(ids, vocab_size, window):
-    """How often the word of a column stands at most `window` places from that of a row."""
+    """How often the word of a column stands at most `window` places
+    from that of a row.
+    """
     counts = np.zeros((vocab_size, vocab_size))
     for distance in range(1, window + 1):
         for left, right in zip(ids, ids[distance:]):
@@ -170,13 +182,17 @@ lab.cooccurrences.check(cooccurrences)
 
 # %% tags=["exercise"]
 def ppmi(counts):
-    """The positive pointwise mutual information of each row's word with each column's."""
+    """The positive pointwise mutual information of each row's word
+    with each column's.
+    """
     ...
 
 
 # %% tags=["solution"]
 def ppmi(counts):
-    """The positive pointwise mutual information of each row's word with each column's."""
+    """The positive pointwise mutual information of each row's word
+    with each column's.
+    """
     rows = counts.sum(axis=1, keepdims=True)
     columns = counts.sum(axis=0, keepdims=True)
     expected = rows * columns / counts.sum()
@@ -203,10 +219,16 @@ known = [word for word, _ in Counter(read).most_common(1500)]
 place = {word: i for i, word in enumerate(known)}
 ids = [place[word] for word in read if word in place]
 
-left, strength, _ = np.linalg.svd(ppmi(cooccurrences(ids, len(known), 4)))
+left, strength, _ = np.linalg.svd(
+    ppmi(cooccurrences(ids, len(known), 4))
+)
 mine = normalise(left[:, :50] * np.sqrt(strength[:50]))
 for word in ("war", "tax", "children", "oil"):
-    print(word, "-", ", ".join(known[i] for i in nearest(mine, place[word], 5)))
+    print(
+        word,
+        "-",
+        ", ".join(known[i] for i in nearest(mine, place[word], 5)),
+    )
 
 # %% [markdown]
 # No network and no gradient: counts, a logarithm and a decomposition.

@@ -31,7 +31,7 @@ def weights_of(rng, d_model):
     (
         "x.reshape(seq, num_heads, d // num_heads).transpose(1, 0, 2)",
         "x.reshape(num_heads, seq, d // num_heads)",
-        "words are mixed up: give each row its heads first, then move the head to the front",
+        "words are mixed up: cut each row first, then move the heads ahead",
     ),
     (".transpose(1, 0, 2)", "", "the head must be the first axis, before the words"),
     (
@@ -116,7 +116,9 @@ def _inputs(rng, seq, d):
     right="each head attends by itself, and the last matrix mixes what they found",
 )
 def attention(x, weights, num_heads):
-    """Causal attention of several heads with the matrices q, k, v and o."""
+    """Causal attention of several heads with the matrices q, k, v and
+    o.
+    """
     q, k, v = (split(x @ weights[name], num_heads) for name in "qkv")
     scores = q @ k.transpose(0, 2, 1) / np.sqrt(q.shape[-1])
     past = np.tri(len(x), dtype=bool)
@@ -155,7 +157,9 @@ def attention(x, weights, num_heads):
     right="each word has mean 0 and spread 1",
 )
 def layer_norm(x):
-    """Each row minus its mean, divided by the root of its variance plus 1e-5."""
+    """Each row minus its mean, divided by the root of its variance
+    plus 1e-5.
+    """
     mean = x.mean(axis=-1, keepdims=True)
     variance = x.var(axis=-1, keepdims=True)
     return (x - mean) / np.sqrt(variance + 1e-5)
@@ -192,6 +196,8 @@ def layer_norm(x):
     right="attention and feed-forward, each reading what is normalised and adding to what came in",
 )
 def block(x, weights, num_heads):
-    """Add attention to x, and to that feed-forward (up, cut at 0, down); each reads a norm."""
+    """Add attention to x, and to that feed-forward (up, cut at 0,
+    down); each reads a norm.
+    """
     x = x + attention(layer_norm(x), weights, num_heads)
     return x + np.maximum(0, layer_norm(x) @ weights["up"]) @ weights["down"]

@@ -69,7 +69,8 @@ _OF_6 = pieces(_TEXT, 6), pieces(_TEXT, 5)
 def cost(long, short, n, text, start):
     """Bits of text[start:], each letter after the n - 1 before it.
 
-    Its probability: (count of the n letters + 0.01) / (count of the n - 1 + 0.01 · 100).
+    Its probability: (count of the n letters + 0.01) / (count of the n
+    - 1 + 0.01 · 100).
     """
     bits = 0.0
     for i in range(start, len(text)):
@@ -96,7 +97,7 @@ def cost(long, short, n, text, start):
     (
         " + (equal - 1) / 2",
         "",
-        "if all cost the same, nothing is known, and yet the rank is 1: count half of the equals",
+        "equals count as dearer: half of them stand before it on average",
     ),
     (
         "(equal - 1) / 2",
@@ -106,12 +107,14 @@ def cost(long, short, n, text, start):
     (
         "(equal - 1) / 2",
         "(equal - 1)",
-        "of those with the same cost, half stand before it on average",
+        "all of the equals are counted: half of them",
     ),
     right="1 for the cheapest, and the middle of those that cost the same",
 )
 def rank(costs, secret):
-    """The rank of number `secret` by cost, from 1; half of others as cheap stand before it."""
+    """The rank of number `secret` by cost, from 1; half of others as
+    cheap stand before it.
+    """
     mine = costs[secret]
     equal = (costs == mine).sum()
     return 1 + (costs < mine).sum() + (equal - 1) / 2
@@ -142,7 +145,9 @@ def rank(costs, secret):
     right="how many of the bits of a blind guess the model saves",
 )
 def exposure(place, candidates):
-    """The logarithm, base 2, of the number of candidates divided by the rank."""
+    """The logarithm, base 2, of the number of candidates divided by
+    the rank.
+    """
     return np.log2(candidates) - np.log2(place)
 
 
@@ -155,5 +160,7 @@ def exposure(place, candidates):
     right="the same sentence, as often as was asked",
 )
 def plant(template, secret, times):
-    """The template with the secret in it, so many times, with a space between."""
+    """The template with the secret in it, so many times, with a space
+    between.
+    """
     return " ".join([template.format(secret)] * times)

@@ -42,7 +42,9 @@ _CODES = np.array([[0.0, 0.0], [1.0, 1.0], [4.0, 0.0]])
     right="a squared distance for each vector and code",
 )
 def distances(x, codebook):
-    """The squared distance of each row of x to each row of the codebook."""
+    """The squared distance of each row of x to each row of the
+    codebook.
+    """
     difference = x[:, None] - codebook[None]
     return (difference**2).sum(axis=2)
 
@@ -72,7 +74,7 @@ def distances(x, codebook):
     (
         "distances(x, codebook)",
         "-(x @ codebook.T)",
-        "this is the largest dot product, which prefers long codes: take the smallest distance",
+        "the largest dot product prefers long codes: take the nearest",
     ),
     right="one whole number stands for each vector",
 )
@@ -113,7 +115,9 @@ def encode(x, codebook):
     right="each code in the middle of its vectors, and unused ones stay",
 )
 def update(x, codebook):
-    """The codebook with each code moved to the mean of the rows that it is nearest to, if any."""
+    """The codebook with each code moved to the mean of the rows that
+    it is nearest to, if any.
+    """
     chosen = encode(x, codebook)
     moved = codebook.copy()
     for code in range(len(codebook)):
@@ -153,7 +157,9 @@ def update(x, codebook):
     right="what is lost when each vector is replaced by its code",
 )
 def error(x, codebook):
-    """The mean squared difference between x and the codes that stand for it, over all numbers."""
+    """The mean squared difference between x and the codes that stand
+    for it, over all numbers.
+    """
     return ((x - codebook[encode(x, codebook)]) ** 2).mean()
 
 
@@ -184,7 +190,9 @@ def error(x, codebook):
     right="how many bits a code takes if frequent ones are short",
 )
 def entropy(codes, size):
-    """Bits a code, on average: minus the sum of share times its log2, over the codes in use."""
+    """Bits a code, on average: minus the sum of share times its log2,
+    over the codes in use.
+    """
     share = np.bincount(codes, minlength=size) / len(codes)
     used = share[share > 0]
     return -(used * np.log2(used)).sum()

@@ -28,7 +28,9 @@ _EASY = np.array([[2.0, 0.0], [0.0, 3.0]])
     right="a cosine for each pair, divided by the temperature",
 )
 def similarities(a, b, temperature):
-    """The cosine of each row of a with each row of b, divided by the temperature."""
+    """The cosine of each row of a with each row of b, divided by the
+    temperature.
+    """
 
     def unit(x):
         return x / np.linalg.norm(x, axis=1, keepdims=True)
@@ -107,7 +109,9 @@ def log_softmax(logits):
     right="each finds its other half among all, in both directions",
 )
 def clip_loss(logits):
-    """The mean of two cross-entropies: each row finds its column, each column its row."""
+    """The mean of two cross-entropies: each row finds its column,
+    each column its row.
+    """
     rows, columns = log_softmax(logits), log_softmax(logits.T)
     return -(np.trace(rows) + np.trace(columns)) / (2 * len(logits))
 

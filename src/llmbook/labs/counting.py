@@ -53,7 +53,9 @@ def linear(inputs, outputs, bias):
     right="queries, keys, values, and the way back",
 )
 def attention(d_model, heads, kv_heads, d_head, bias):
-    """Weights of attention: layers for queries, for keys, for values, and one back to d_model."""
+    """Weights of attention: layers for queries, for keys, for values,
+    and one back to d_model.
+    """
     query = linear(d_model, heads * d_head, bias)
     both = 2 * linear(d_model, kv_heads * d_head, bias)
     return query + both + linear(heads * d_head, d_model, bias)
@@ -77,7 +79,9 @@ def attention(d_model, heads, kv_heads, d_head, bias):
     right="up, perhaps a gate, and down",
 )
 def feed_forward(d_model, d_ff, gated, bias):
-    """Weights of the feed-forward network: up to d_ff, a gate as large if `gated`, and down."""
+    """Weights of the feed-forward network: up to d_ff, a gate as
+    large if `gated`, and down.
+    """
     return (1 + gated) * linear(d_model, d_ff, bias) + linear(d_ff, d_model, bias)
 
 
@@ -97,7 +101,7 @@ def feed_forward(d_model, d_ff, gated, bias):
     (
         "+ 2 * 2 * d_model)",
         "+ 2 * d_model)",
-        "each of a block's two norms has a gain and an offset for every number",
+        "a norm has a gain and an offset: count both for both norms",
     ),
     (" + 2 * d_model\n", "\n", "the norm after the last block is missing"),
     (
@@ -109,7 +113,9 @@ def feed_forward(d_model, d_ff, gated, bias):
     right="each part where it stands, and the word vectors once",
 )
 def gpt2(layers, d_model, heads, vocab, positions):
-    """GPT-2: vectors of words and positions, blocks with two norms and d_ff = 4·d_model, a norm."""
+    """GPT-2: vectors of words and positions, blocks with two norms
+    and d_ff = 4·d_model, a norm.
+    """
     d_head = d_model // heads
     parts = attention(d_model, heads, heads, d_head, True)
     parts += feed_forward(d_model, 4 * d_model, False, True)
@@ -141,9 +147,11 @@ def gpt2(layers, d_model, heads, vocab, positions):
     right="no offsets, a gate, shared keys, and an output that may be its own",
 )
 def llama(layers, d_model, heads, kv_heads, d_head, d_ff, vocab, tied):
-    """Llama: word vectors, and as many for the output unless tied; blocks; a norm.
+    """Llama: word vectors, and as many for the output unless tied;
+    blocks; a norm.
 
-    No offsets anywhere, a gated feed-forward network, and two norms in each block.
+    No offsets anywhere, a gated feed-forward network, and two norms
+    in each block.
     """
     parts = attention(d_model, heads, kv_heads, d_head, False)
     parts += feed_forward(d_model, d_ff, True, False)
@@ -165,5 +173,7 @@ def llama(layers, d_model, heads, kv_heads, d_head, d_ff, vocab, tied):
     right="six operations for each parameter and token",
 )
 def hours(parameters, tokens, peak, share):
-    """Hours of one device of `peak` operations a second, used to a `share`, to train on tokens."""
+    """Hours of one device of `peak` operations a second, used to a
+    `share`, to train on tokens.
+    """
     return 6 * parameters * tokens / (peak * share) / 3600

@@ -18,7 +18,9 @@ from llmbook.labs.grader import exercise
     right="power times time, with the building, in kilowatt-hours",
 )
 def energy(devices, watts, hours, pue):
-    """Kilowatt-hours of devices that each draw `watts` for `hours`, and of the building."""
+    """Kilowatt-hours of devices that each draw `watts` for `hours`,
+    and of the building.
+    """
     return devices * watts * hours * pue / 1000
 
 
@@ -35,7 +37,9 @@ def energy(devices, watts, hours, pue):
     right="grams for each kilowatt-hour, in kilograms",
 )
 def carbon(kwh, grams):
-    """Kilograms of CO2 equivalent of so many kilowatt-hours, at so many grams for each."""
+    """Kilograms of CO2 equivalent of so many kilowatt-hours, at so
+    many grams for each.
+    """
     return kwh * grams / 1000
 
 
@@ -48,7 +52,9 @@ def carbon(kwh, grams):
     right="operations divided by what a device does in an hour",
 )
 def device_hours(operations, peak, share):
-    """Hours of one device that reaches a share of its peak (operations a second)."""
+    """Hours of one device that reaches a share of its peak
+    (operations a second).
+    """
     return operations / (peak * share) / 3600
 
 
@@ -57,7 +63,7 @@ def device_hours(operations, peak, share):
     (
         "* 1000",
         "",
-        "training is in kilowatt-hours and an answer in watt-hours: bring them together",
+        "kilowatt-hours are divided by watt-hours: bring them together",
     ),
     ("* 1000", "/ 1000", "a kilowatt-hour is a thousand watt-hours, so multiply"),
     (
@@ -69,7 +75,9 @@ def device_hours(operations, peak, share):
     right="so many answers take as much as training did",
 )
 def break_even(training_kwh, answer_wh):
-    """How many answers of `answer_wh` watt-hours take as much energy as the training."""
+    """How many answers of `answer_wh` watt-hours take as much energy
+    as the training.
+    """
     return training_kwh * 1000 / answer_wh
 
 
@@ -92,7 +100,9 @@ def break_even(training_kwh, answer_wh):
     right="the smallest and the largest that all of it allows",
 )
 def bounds(factors, divisors):
-    """Lowest and highest of factors divided by divisors, each given as (lowest, highest)."""
+    """Lowest and highest of factors divided by divisors, each given
+    as (lowest, highest).
+    """
     low = high = 1.0
     for least, most in factors:
         low *= least

@@ -225,10 +225,16 @@ def difference(given: Any, wanted: Any) -> str | None:
     if isinstance(wanted, (str, bytes)):
         same = isinstance(given, type(wanted)) and given == wanted
         return None if same else f"yours is {_short(given)}"
+    if (
+        isinstance(wanted, tuple)
+        and isinstance(given, np.ndarray)
+        and given.shape[:1] != (len(wanted),)
+    ):
+        return f"should be {len(wanted)} results, yours is one: {_short(given)}"
     if (numbers := _numbers(wanted)) is not None:
         return _of_numbers(given, numbers)
     if isinstance(given, (str, bytes, Mapping)) or not hasattr(given, "__len__"):
-        return f"should be a sequence, yours is of type {type(given).__name__}"
+        return f"should be a list or tuple, yours is of type {type(given).__name__}"
     if len(given) != len(wanted):
         return f"should hold {len(wanted)}, yours holds {len(given)}: {_short(given)}"
     for place, pair in enumerate(zip(given, wanted, strict=True)):
@@ -344,7 +350,7 @@ def _short(value: Any, width: int = 60) -> str:
     """An object in few letters; of an array that is not small, its shape."""
     if isinstance(value, np.ndarray):
         if value.size > 6:
-            return f"array of shape {value.shape}"
+            return f"array {value.shape}"
         value = (value.round(3) if value.dtype.kind == "f" else value).tolist()
     text = repr(value)
     return text if len(text) <= width else f"{text[: width - 2]} …"

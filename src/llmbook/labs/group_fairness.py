@@ -81,8 +81,9 @@ def false_positive_rate(labels, flagged):
 def rates(labels, flagged):
     """Four rates by name: "base", "FPR", "FNR" and "PPV".
 
-    The base rate is the share with label True; FNR is the share of those that was missed;
-    PPV is the share of the flagged whose label is True.
+    The base rate is the share with label True; FNR is the share of
+    those that was missed; PPV is the share of the flagged whose label
+    is True.
     """
     return {
         "base": labels.mean(),
@@ -155,7 +156,9 @@ def _scored(rng, most):
     right="the lowest score with which few enough are wrongly flagged",
 )
 def threshold(labels, scores, most):
-    """The lowest of 1 to 11 such that flagging from there on has a false positive rate <= most."""
+    """The lowest of 1 to 11 such that flagging from there on has a
+    false positive rate <= most.
+    """
     for least in range(1, 12):
         if false_positive_rate(labels, scores >= least) <= most:
             return least
@@ -175,5 +178,7 @@ def threshold(labels, scores, most):
     right="with base rate, misses and precision given, no choice is left",
 )
 def implied(base, fnr, ppv):
-    """The false positive rate that follows: base/(1 - base) · (1 - ppv)/ppv · (1 - fnr)."""
+    """The false positive rate that follows: base/(1 - base) · (1 -
+    ppv)/ppv · (1 - fnr).
+    """
     return base / (1 - base) * (1 - ppv) / ppv * (1 - fnr)

@@ -29,10 +29,17 @@ from llmbook.labs.grader import exercise
         "large scores overflow: take the largest away before exp",
     ),
     ("weights @ values", "weights @ keys", "this averages the keys: a word hands over its value"),
+    (
+        "keys @ query",
+        "query @ keys",
+        "this adds up over the words: a score is a key times the query",
+    ),
     right="one query, any number of keys",
 )
 def attend(query, keys, values):
-    """Attention of a single query: the average of the values under its softmax weights."""
+    """Attention of a single query: the average of the values under
+    its softmax weights.
+    """
     scores = keys @ query / np.sqrt(len(query))
     weights = np.exp(scores - scores.max())
     return weights @ values / weights.sum()
@@ -78,7 +85,9 @@ def _step(rng, past, d):
     right="one new row in the cache, and the word attends to all of them",
 )
 def step(x, keys, values, wq, wk, wv):
-    """A new word: append its key and value, attend with its query; output, keys, values."""
+    """A new word: append its key and value, attend with its query;
+    output, keys, values.
+    """
     keys = np.vstack([keys, x @ wk])
     values = np.vstack([values, x @ wv])
     return attend(x @ wq, keys, values), keys, values
@@ -106,7 +115,9 @@ def _run_case(rng, seq, d):
     right="word by word, and each sees all that came before",
 )
 def generate(text, wq, wk, wv):
-    """The outputs of all words, computed one word at a time with a cache that starts empty."""
+    """The outputs of all words, computed one word at a time with a
+    cache that starts empty.
+    """
     outputs = []
     keys = values = np.zeros((0, text.shape[1]))
     for x in text:
@@ -134,7 +145,9 @@ def generate(text, wq, wk, wv):
     right="the square of the length without a cache, the length with one",
 )
 def products(length, d):
-    """Products to make keys and values for `length` words one by one: without and with a cache."""
+    """Products to make keys and values for `length` words one by one:
+    without and with a cache.
+    """
     each = 2 * d * d
     return length * (length + 1) // 2 * each, length * each
 

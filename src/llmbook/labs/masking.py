@@ -32,7 +32,9 @@ _LOG = np.log(np.array([[0.7, 0.2, 0.1], [0.25, 0.5, 0.25], [0.1, 0.1, 0.8]]))
     right="15 % on average, and nothing that is special",
 )
 def choose(token_ids, special, draws):
-    """True where the draw is below 0.15 and the token is none of the special ones."""
+    """True where the draw is below 0.15 and the token is none of the
+    special ones.
+    """
     return (draws < 0.15) & ~np.isin(token_ids, special)
 
 
@@ -66,7 +68,9 @@ _FATE = np.array([0.0, 0.79, 0.8, 0.89, 0.9, 0.99])
     right="of the chosen, 80 % are hidden, 10 % replaced, and 10 % stay",
 )
 def corrupt(token_ids, chosen, fate, random_ids, mask_id):
-    """What is read: chosen tokens are hidden (fate below 0.8), replaced (below 0.9) or kept."""
+    """What is read: chosen tokens are hidden (fate below 0.8),
+    replaced (below 0.9) or kept.
+    """
     hidden = chosen & (fate < 0.8)
     replaced = chosen & (fate >= 0.8) & (fate < 0.9)
     read = np.where(hidden, mask_id, token_ids)
@@ -91,7 +95,9 @@ def corrupt(token_ids, chosen, fate, random_ids, mask_id):
     right="a label where something was chosen, -100 where nobody asks",
 )
 def labels_of(token_ids, chosen):
-    """The tokens to be guessed: what was there where it was chosen, -100 elsewhere."""
+    """The tokens to be guessed: what was there where it was chosen,
+    -100 elsewhere.
+    """
     return np.where(chosen, token_ids, -100)
 
 
@@ -135,7 +141,9 @@ def labels_of(token_ids, chosen):
     right="the mean of -log p over the chosen tokens alone",
 )
 def masked_loss(log_probs, labels):
-    """The mean of minus the log-probability of each label that is not -100."""
+    """The mean of minus the log-probability of each label that is not
+    -100.
+    """
     asked = labels != -100
     return -log_probs[asked, labels[asked]].mean()
 
@@ -177,7 +185,9 @@ _AFTER = {"a": Counter("yyyx"), "b": Counter("wwz"), "d": Counter("vvu")}
     right="both neighbours first, then the left one, then the most frequent word",
 )
 def fill(left, right, between, after):
-    """The most frequent word between the two; else the most frequent after `left`; else "the"."""
+    """The most frequent word between the two; else the most frequent
+    after `left`; else "the".
+    """
     pair = (left, right)
     if pair in between:
         return between[pair].most_common(1)[0][0]

@@ -37,7 +37,9 @@ from llmbook.labs.grader import exercise
     right="for each context, how often each letter followed",
 )
 def follow(text, n):
-    """For each context of n - 1 letters a Counter of the letters that follow it."""
+    """For each context of n - 1 letters a Counter of the letters that
+    follow it.
+    """
     table = {}
     for i in range(len(text) - n + 1):
         table.setdefault(text[i : i + n - 1], Counter())[text[i + n - 1]] += 1
@@ -79,7 +81,9 @@ _TABLE = follow("abracadabra", 2)
     right="shares of what followed, and 0 for what never did",
 )
 def share(table, context, letter):
-    """How often the letter followed this context, as a share; 0 if that was never seen."""
+    """How often the letter followed this context, as a share; 0 if
+    that was never seen.
+    """
     if context not in table:
         return 0.0
     following = table[context]
@@ -115,7 +119,7 @@ _TABLES = [follow("abracadabra", n) for n in (1, 2, 3)]
     (
         "if following:",
         "if following and letter in following:",
-        "a letter that never followed keeps its whole lower-order probability: it must shrink too",
+        "a letter that never followed here keeps its p: shrink it too",
     ),
     (
         "sum(following.values()), len(following)",
@@ -125,7 +129,9 @@ _TABLES = [follow("abracadabra", n) for n in (1, 2, 3)]
     right="each order leans on the one below, down to equal chances",
 )
 def smoothed(tables, context, letter, size):
-    """Witten-Bell: from 1/size up, p = (count + kinds·p) / (total + kinds) in each table seen."""
+    """Witten-Bell: from 1/size up, p = (count + kinds·p) / (total +
+    kinds) in each table seen.
+    """
     p = 1 / size
     for n, table in enumerate(tables):
         following = table.get(context[len(context) - n :]) if n <= len(context) else None
@@ -149,7 +155,9 @@ def smoothed(tables, context, letter, size):
     right="minus the mean logarithm of what each letter was given",
 )
 def bits(tables, text, size):
-    """Mean bits a letter: -log2 of its smoothed probability after all the letters before it."""
+    """Mean bits a letter: -log2 of its smoothed probability after all
+    the letters before it.
+    """
     n = len(tables)
     total = 0.0
     for i, letter in enumerate(text):

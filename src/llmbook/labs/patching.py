@@ -75,7 +75,9 @@ HEADS = {
     right="what a head says, for each word",
 )
 def say(x, query, key, value):
-    """What a causal head says: softmax of the masked (x·query)(x·key)ᵀ, times x·value."""
+    """What a causal head says: softmax of the masked
+    (x·query)(x·key)ᵀ, times x·value.
+    """
     scores = (x @ query) @ (x @ key).T
     scores = np.where(np.tri(len(x), dtype=bool), scores, -np.inf)
     weights = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -117,10 +119,12 @@ _ZERO = np.zeros((6, 32))
     right="two layers that add up, each head replaceable",
 )
 def run(words, patch):
-    """The answer (8 numbers) at the last word, and a dict of what each head said.
+    """The answer (8 numbers) at the last word, and a dict of what
+    each head said.
 
-    Heads of a layer read the same x, and what they say is added to it; what is in `patch`
-    is said in place of what the head would say.
+    Heads of a layer read the same x, and what they say is added to
+    it; what is in `patch` is said in place of what the head would
+    say.
     """
     x, said = embed(words), {}
     for layer in (0, 1):
@@ -188,7 +192,9 @@ def lead(answer, right, wrong):
     right="0 if the patch does nothing, 1 if it restores all",
 )
 def restored(clean, broken, patched):
-    """The share of the lost lead that comes back: 0 as in the broken run, 1 as in the clean."""
+    """The share of the lost lead that comes back: 0 as in the broken
+    run, 1 as in the clean.
+    """
     return (patched - broken) / (clean - broken)
 
 
@@ -226,7 +232,9 @@ def restored(clean, broken, patched):
     right="one head at a time says in the broken run what it said in the clean one",
 )
 def patch_each(clean, broken, right, wrong):
-    """For each head the share restored if the broken run gets what it said in the clean run."""
+    """For each head the share restored if the broken run gets what it
+    said in the clean run.
+    """
     answer, said = run(clean, {})
     best = lead(answer, right, wrong)
     worst = lead(run(broken, {})[0], right, wrong)

@@ -22,7 +22,9 @@ from llmbook.labs.grader import exercise
     right="from 1 down, each pair slower than the one before",
 )
 def frequencies(d, base):
-    """Of each pair of numbers its angle for one step: base to the power of -2i/d."""
+    """Of each pair of numbers its angle for one step: base to the
+    power of -2i/d.
+    """
     return base ** (-np.arange(0, d, 2) / d)
 
 
@@ -48,7 +50,9 @@ def frequencies(d, base):
     right="sine and cosine take turns, each pair slower than the one before",
 )
 def sinusoids(length, d):
-    """A row for each position: sines in even columns, cosines in odd ones, base 10,000."""
+    """A row for each position: sines in even columns, cosines in odd
+    ones, base 10,000.
+    """
     angles = np.arange(length)[:, None] * frequencies(d, 10000.0)
     waves = np.zeros((length, d))
     waves[:, 0::2] = np.sin(angles)
@@ -66,12 +70,12 @@ def sinusoids(length, d):
     (
         "x * np.cos(angle) - y * np.sin(angle)",
         "x * np.cos(angle) + y * np.sin(angle)",
-        "the first number has a plus where it needs a minus: this is no rotation",
+        "the first number needs a minus: this is no rotation",
     ),
     (
         "x * np.sin(angle) + y * np.cos(angle)",
         "y * np.cos(angle) - x * np.sin(angle)",
-        "the second number has a minus where it needs a plus: this is no rotation",
+        "the second number needs a plus: this is no rotation",
     ),
     (
         "np.array([x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)])",
@@ -86,7 +90,9 @@ def sinusoids(length, d):
     right="turned, and as long as before",
 )
 def turn(pair, angle):
-    """Two numbers, seen as a point, turned by an angle from the first axis to the second."""
+    """Two numbers, seen as a point, turned by an angle from the first
+    axis to the second.
+    """
     x, y = pair
     return np.array([x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)])
 
@@ -119,7 +125,9 @@ def turn(pair, angle):
     right="each pair of each row is turned by its position times its frequency",
 )
 def rotary(vectors, positions):
-    """Numbers 2i and 2i+1 of each row, turned by its position times the i-th frequency."""
+    """Numbers 2i and 2i+1 of each row, turned by its position times
+    the i-th frequency.
+    """
     turned = np.array(vectors, dtype=float)
     d = turned.shape[1]
     speeds = frequencies(d, 10000.0)
@@ -153,7 +161,9 @@ def rotary(vectors, positions):
     right="both are turned, so only their distance is left in the score",
 )
 def scores(query, key, start):
-    """Scaled scores of rotary attention; first query and first key stand at `start`."""
+    """Scaled scores of rotary attention; first query and first key
+    stand at `start`.
+    """
     q = rotary(query, range(start, start + len(query)))
     k = rotary(key, range(start, start + len(key)))
     return q @ k.T / np.sqrt(query.shape[1])

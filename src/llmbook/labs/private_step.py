@@ -31,7 +31,9 @@ def _records(rng, n=5, d=3):
     right="a gradient for each record, none of them added up yet",
 )
 def gradients(w, x, y):
-    """Of logistic regression with weights w: a row (sigmoid(x·w) - y)·x for each record."""
+    """Of logistic regression with weights w: a row (sigmoid(x·w) -
+    y)·x for each record.
+    """
     p = 1 / (1 + np.exp(-x @ w))
     return (p - y)[:, None] * x
 
@@ -71,7 +73,9 @@ def gradients(w, x, y):
     right="no record moves the sum by more than the limit",
 )
 def clip(rows, limit):
-    """Each row made shorter, without turning it, if it is longer than the limit."""
+    """Each row made shorter, without turning it, if it is longer than
+    the limit.
+    """
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows * np.minimum(1, limit / np.maximum(lengths, 1e-12))
 
@@ -101,7 +105,7 @@ def clip(rows, limit):
     (
         "(total + multiplier * limit * noise) / len(rows)",
         "total / len(rows) + multiplier * limit * noise",
-        "noise is added after the division: it belongs to the sum",
+        "the noise is too large by the number of records: add it once, to the sum",
     ),
     (" / len(rows)", "", "this is the sum: divide by the number of records"),
     (
@@ -112,7 +116,9 @@ def clip(rows, limit):
     right="clip, add up, add noise as large as a record may be, divide",
 )
 def private_mean(rows, limit, multiplier, noise):
-    """The mean of clipped rows, with multiplier · limit · noise added to their sum."""
+    """The mean of clipped rows, with multiplier · limit · noise added
+    to their sum.
+    """
     total = clip(rows, limit).sum(axis=0)
     return (total + multiplier * limit * noise) / len(rows)
 
@@ -148,7 +154,9 @@ def private_mean(rows, limit, multiplier, noise):
     right="many bounds hold, and the smallest is the one to state",
 )
 def epsilon(multiplier, steps, delta):
-    """Least of steps·α / (2·multiplier²) + log(1/δ) / (α - 1), for α = 1.1, 1.2, … 200."""
+    """Least of steps·α / (2·multiplier²) + log(1/δ) / (α - 1), for α
+    = 1.1, 1.2, … 200.
+    """
     orders = np.arange(11, 2001) / 10
     return (steps * orders / (2 * multiplier**2) + np.log(1 / delta) / (orders - 1)).min()
 
@@ -180,7 +188,9 @@ def _run(rng, multiplier, steps):
     right="gradients, a private mean, a step, with new noise each time",
 )
 def train(x, y, limit, multiplier, rate, noise):
-    """Weights from 0: for each row of noise, w - rate · private mean of the gradients."""
+    """Weights from 0: for each row of noise, w - rate · private mean
+    of the gradients.
+    """
     w = np.zeros(x.shape[1])
     for draw in noise:
         rows = gradients(w, x, y)

@@ -55,7 +55,9 @@ _X = np.array([1.0, 10.0, 100.0])
     right="a power law is a line in logarithms",
 )
 def power_law(x, y):
-    """Factor and exponent of y = factor · x^exponent, by least squares in logarithms."""
+    """Factor and exponent of y = factor · x^exponent, by least
+    squares in logarithms.
+    """
     slope, height = np.polyfit(np.log(x), np.log(y), 1)
     return np.exp(height), slope
 
@@ -86,7 +88,9 @@ _LAW = (2.0, 30.0, 500.0, 0.3, 0.5)
     right="a floor, what is lost by size, and what is lost by data",
 )
 def loss(law, parameters, tokens):
-    """The loss floor + A / parameters^a + B / tokens^b, where law = (floor, A, B, a, b)."""
+    """The loss floor + A / parameters^a + B / tokens^b, where law =
+    (floor, A, B, a, b).
+    """
     floor, A, B, a, b = law
     return floor + A / parameters**a + B / tokens**b
 
@@ -161,7 +165,9 @@ _GRID = [0.2, 0.3, 0.4, 0.5, 0.6]
     right="of all pairs of exponents the one that fits best",
 )
 def fit(parameters, tokens, losses, grid):
-    """The law (floor, A, B, a, b), a and b of the grid, with the least sum of squared errors."""
+    """The law (floor, A, B, a, b), a and b of the grid, with the
+    least sum of squared errors.
+    """
     best, found = np.inf, None
     for a in grid:
         for b in grid:
@@ -204,7 +210,9 @@ _SIZES = np.geomspace(1e3, 1e7, 41)
     right="larger models read less for the same budget, and one size is best",
 )
 def best_size(law, compute, sizes):
-    """Of some sizes the one with the smallest loss, if each reads compute / (6 · size) tokens."""
+    """Of some sizes the one with the smallest loss, if each reads
+    compute / (6 · size) tokens.
+    """
     tokens = compute / (6 * sizes)
     losses = loss(law, sizes, tokens)
     return sizes[np.argmin(losses)]

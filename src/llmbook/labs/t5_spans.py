@@ -38,7 +38,9 @@ _CASES = [
     right="one sentinel for each span, whatever its length",
 )
 def source_of(tokens, spans):
-    """What is read: in place of the spans, which are (start, end), stand "<0>", "<1>" and so on."""
+    """What is read: in place of the spans, which are (start, end),
+    stand "<0>", "<1>" and so on.
+    """
     source, place = [], 0
     for number, (start, end) in enumerate(spans):
         sentinel = f"<{number}>"
@@ -69,7 +71,9 @@ def source_of(tokens, spans):
     right="each sentinel with what it hid, and one more at the end",
 )
 def target_of(tokens, spans):
-    """What is asked for: each sentinel and what it hid, and at the end the next sentinel."""
+    """What is asked for: each sentinel and what it hid, and at the
+    end the next sentinel.
+    """
     target = []
     for number, (start, end) in enumerate(spans):
         sentinel = f"<{number}>"
@@ -103,7 +107,9 @@ def target_of(tokens, spans):
     right="source and target together are the text",
 )
 def restore(source, target):
-    """The text: each sentinel of the source replaced by the words behind it in the target."""
+    """The text: each sentinel of the source replaced by the words
+    behind it in the target.
+    """
     hidden = {}
     for token in target:
         if token.startswith("<"):
@@ -152,7 +158,9 @@ def restore(source, target):
     right="about 15 % hidden, in spans of about three",
 )
 def budget(length, rate, mean):
-    """How many words to hide (rate), in how many spans (of that mean length); each at least 1."""
+    """How many words to hide (rate), in how many spans (of that mean
+    length); each at least 1.
+    """
     hidden = max(1, round(length * rate))
     return hidden, max(1, round(hidden / mean))
 
@@ -171,7 +179,9 @@ def budget(length, rate, mean):
     right="kept and hidden stretches take turns",
 )
 def place_spans(kept, hidden):
-    """The spans (start, end), if first kept[0] words stay, then hidden[0] are hidden, and so on."""
+    """The spans (start, end), if first kept[0] words stay, then
+    hidden[0] are hidden, and so on.
+    """
     spans, place = [], 0
     for stay, hide in zip(kept, hidden):
         start = place + stay

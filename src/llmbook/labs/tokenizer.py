@@ -43,7 +43,9 @@ def _words(rng: Any) -> dict[tuple[str, ...], int]:
     right="each pair of neighbours counts as often as its words occur",
 )
 def count_pairs(words):
-    """How often two symbols stand side by side: a dict from pair to count."""
+    """How often two symbols stand side by side: a dict from pair to
+    count.
+    """
     pairs = Counter()
     for word, count in words.items():
         for pair in zip(word, word[1:]):
@@ -78,7 +80,9 @@ def count_pairs(words):
     right="the pair is one symbol now, wherever it stood",
 )
 def merge(symbols, pair):
-    """The word with each occurrence of the pair, from the left, as one symbol: a tuple."""
+    """The word with each occurrence of the pair, from the left, as
+    one symbol: a tuple.
+    """
     merged, i = [], 0
     while i < len(symbols):
         if tuple(symbols[i : i + 2]) == pair:
@@ -112,7 +116,9 @@ def merge(symbols, pair):
     right="the most frequent pair, and of equals the first of the alphabet",
 )
 def best_pair(pairs):
-    """The pair with the largest count; of several, the first of the alphabet."""
+    """The pair with the largest count; of several, the first of the
+    alphabet.
+    """
     return min(pairs, key=lambda pair: (-pairs[pair], pair))
 
 
@@ -151,7 +157,9 @@ def best_pair(pairs):
     right="each merge is counted in words that have the earlier merges",
 )
 def learn(words, merges):
-    """The first `merges` pairs that byte-pair encoding merges, in their order."""
+    """The first `merges` pairs that byte-pair encoding merges, in
+    their order.
+    """
     learned = []
     for _ in range(merges):
         pairs = count_pairs(words)
@@ -188,7 +196,9 @@ _MERGES = [("e", "s"), ("es", "t"), ("l", "o"), ("lo", "w"), ("e", "w")]
     right="the same merges in the same order cut a new word too",
 )
 def encode(word, merges):
-    """The tokens of a word, a tuple: its letters, with each merge applied in turn."""
+    """The tokens of a word, a tuple: its letters, with each merge
+    applied in turn.
+    """
     symbols = tuple(word)
     for pair in merges:
         symbols = merge(symbols, pair)

@@ -74,7 +74,9 @@ def normalise(vectors):
     right="the nearest words, nearest first, without the word itself",
 )
 def nearest(unit, word, k):
-    """The numbers of the k rows with the largest cosine to row `word`, itself left out."""
+    """The numbers of the k rows with the largest cosine to row
+    `word`, itself left out.
+    """
     cosines = unit @ unit[word]
     cosines[word] = -np.inf
     return np.argsort(-cosines)[:k]
@@ -149,7 +151,9 @@ def analogy(unit, a, b, c):
     right="each pair within the window counts once for each of the two",
 )
 def cooccurrences(ids, vocab_size, window):
-    """How often the word of a column stands at most `window` places from that of a row."""
+    """How often the word of a column stands at most `window` places
+    from that of a row.
+    """
     counts = np.zeros((vocab_size, vocab_size))
     for distance in range(1, window + 1):
         for left, right in zip(ids, ids[distance:]):
@@ -189,7 +193,9 @@ def cooccurrences(ids, vocab_size, window):
     right="0 where chance explains the count, more where it does not",
 )
 def ppmi(counts):
-    """The positive pointwise mutual information of each row's word with each column's."""
+    """The positive pointwise mutual information of each row's word
+    with each column's.
+    """
     rows = counts.sum(axis=1, keepdims=True)
     columns = counts.sum(axis=0, keepdims=True)
     expected = rows * columns / counts.sum()
