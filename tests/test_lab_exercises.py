@@ -319,6 +319,7 @@ def test_the_parts_of_a_mistake_stand_once_in_the_solution(name: str) -> None:
         assert not mistake.message.endswith(".")
     assert exercise.task.endswith(".")
     assert max(map(len, exercise.stub.splitlines())) <= 74  # the column of a page
+    assert len(exercise.praise) <= 54
     with pytest.raises(ValueError, match="0 times, not once"):
         exercise.broken(Mistake("no such piece", "", ""))
 

@@ -113,7 +113,7 @@ def _inputs(rng, seq, d):
         "all is one head: split queries, keys and values first",
     ),
     (" / np.sqrt(q.shape[-1])", "", "the division by the root of the head's width is missing"),
-    right="each head attends by itself, and the last matrix mixes what they found",
+    right="each head by itself, then the matrix that mixes them",
 )
 def attention(x, weights, num_heads):
     """Causal attention of several heads with the matrices q, k, v and
@@ -193,7 +193,7 @@ def layer_norm(x):
         "y = x\n    x = x + attention(layer_norm(x), weights, num_heads)\n    x, y = y, x\n",
         "attention is computed and then lost: the feed-forward part reads its sum",
     ),
-    right="attention and feed-forward, each reading what is normalised and adding to what came in",
+    right="two parts, each reads a norm and adds to what came in",
 )
 def block(x, weights, num_heads):
     """Add attention to x, and to that feed-forward (up, cut at 0,

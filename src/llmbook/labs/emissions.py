@@ -15,7 +15,7 @@ from llmbook.labs.grader import exercise
     (" / 1000", "", "these are watt-hours: a kilowatt-hour is a thousand"),
     ("devices * watts", "watts", "this is one device"),
     ("* hours", "", "this is a power: multiply by the hours"),
-    right="power times time, with the building, in kilowatt-hours",
+    right="power times time, with the building, in kWh",
 )
 def energy(devices, watts, hours, pue):
     """Kilowatt-hours of devices that each draw `watts` for `hours`,

@@ -147,7 +147,7 @@ class Exercise:
         Examples:
             >>> from llmbook.labs.counting import linear
             >>> linear.check(lambda inputs, outputs, bias: outputs * (inputs + bias))
-            'Right: a weight for each pair, and an offset for each output.'
+            'Right: a weight for each pair, an offset for each output.'
             >>> linear.check(lambda inputs, outputs, bias: inputs + outputs + outputs * bias)
             Traceback (most recent call last):
             llmbook.labs.grader.WrongAnswer: each input meets each output: multiply them

@@ -126,7 +126,7 @@ _TABLES = [follow("abracadabra", n) for n in (1, 2, 3)]
         "sum(following.values()), sum(following.values())",
         "the lower order always has the weight 1/2: count different letters",
     ),
-    right="each order leans on the one below, down to equal chances",
+    right="each order leans on the one below",
 )
 def smoothed(tables, context, letter, size):
     """Witten-Bell: from 1/size up, p = (count + kinds·p) / (total +
@@ -152,7 +152,7 @@ def smoothed(tables, context, letter, size):
         "the letter to be guessed is in its own context",
     ),
     ("text[max(0, i - n) : i]", '""', "the context is not used"),
-    right="minus the mean logarithm of what each letter was given",
+    right="minus the mean logarithm, to base 2",
 )
 def bits(tables, text, size):
     """Mean bits a letter: -log2 of its smoothed probability after all

@@ -229,7 +229,7 @@ def restored(clean, broken, patched):
         "run(broken, {head: 0 * said[head]})",
         "the head is silenced: let it say what it said in the clean run",
     ),
-    right="one head at a time says in the broken run what it said in the clean one",
+    right="one head at a time, from the clean run",
 )
 def patch_each(clean, broken, right, wrong):
     """For each head the share restored if the broken run gets what it
