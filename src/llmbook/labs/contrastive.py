@@ -106,6 +106,11 @@ def log_softmax(logits):
         "rows.sum() / len(rows) + columns.sum() / len(rows)",
         "all pairs count as right ones: only those on the diagonal belong together",
     ),
+    (
+        "log_softmax(logits), log_softmax(logits.T)",
+        "logits, logits.T",
+        "these are similarities: take the log-softmax of rows and columns first",
+    ),
     right="each finds its other half, in both directions",
 )
 def clip_loss(logits):
@@ -126,6 +131,11 @@ def clip_loss(logits):
         "(rows + columns - 2 * np.eye(n))",
         "(2 * np.eye(n) - rows - columns)",
         "the sign is reversed: the gradient is probability minus what is right",
+    ),
+    (
+        "(rows + columns - 2 * np.eye(n)) / (2 * n)",
+        "(rows - np.eye(n)) / n",
+        "only the rows' part is there: the columns ask too",
     ),
     right="probability minus what is right, both ways",
 )

@@ -138,6 +138,11 @@ def labels_of(token_ids, chosen):
         "(1 - np.exp(log_probs[asked, labels[asked]])).mean()",
         "this is the mean of 1 - p: the loss is minus the logarithm of p",
     ),
+    (
+        "-log_probs[asked, labels[asked]].mean()",
+        "-np.log(np.exp(log_probs[asked, labels[asked]]).mean())",
+        "this is the logarithm of the mean: take the mean of the logarithms",
+    ),
     right="the mean of -log p over the chosen tokens alone",
 )
 def masked_loss(log_probs, labels):

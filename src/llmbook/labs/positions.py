@@ -122,6 +122,11 @@ def turn(pair, angle):
     ),
     ("position * speeds[i]", "-position * speeds[i]", "it turns clockwise"),
     ("range(d // 2)", "range(1)", "only the first pair is turned"),
+    (
+        "pair = [2 * i, 2 * i + 1]",
+        "pair = [i, i + d // 2]",
+        "numbers i and i + d/2 are pairs here, as in many models: take neighbours",
+    ),
     right="each pair turns by position times frequency",
 )
 def rotary(vectors, positions):
@@ -133,9 +138,8 @@ def rotary(vectors, positions):
     speeds = frequencies(d, 10000.0)
     for row, position in enumerate(positions):
         for i in range(d // 2):
-            turned[row, 2 * i : 2 * i + 2] = turn(
-                vectors[row][2 * i : 2 * i + 2], position * speeds[i]
-            )
+            pair = [2 * i, 2 * i + 1]
+            turned[row, pair] = turn(vectors[row][pair], position * speeds[i])
     return turned
 
 

@@ -52,6 +52,11 @@ _X = np.array([1.0, 10.0, 100.0])
         "np.polyfit(np.log(y), np.log(x), 1)",
         "x and y are exchanged: y is to be predicted from x",
     ),
+    (
+        "np.exp(height), slope",
+        "slope, height",
+        "these are slope and height of the line: hand back e to the height, and the slope",
+    ),
     right="a power law is a line in logarithms",
 )
 def power_law(x, y):

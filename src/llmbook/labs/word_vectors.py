@@ -71,6 +71,11 @@ def normalise(vectors):
         "np.argsort(np.argsort(-cosines))[:k]",
         "these are ranks of the first words: hand back which words have the first ranks",
     ),
+    (
+        "np.argsort(-cosines)[:k]",
+        "np.argsort(cosines)[-k:]",
+        "the nearest stands last here: nearest first",
+    ),
     right="the nearest words, and never the word itself",
 )
 def nearest(unit, word, k):
