@@ -319,6 +319,7 @@ def test_the_parts_of_a_mistake_stand_once_in_the_solution(name: str) -> None:
         assert not mistake.message.endswith(".")
     assert exercise.task.endswith(".")
     assert max(map(len, exercise.stub.splitlines())) <= 74  # the column of a page
+    assert len(exercise.praise) <= 54
     with pytest.raises(ValueError, match="0 times, not once"):
         exercise.broken(Mistake("no such piece", "", ""))
 
@@ -417,7 +418,7 @@ def test_an_answer_that_is_none_is_told_so() -> None:
 
 
 def test_a_learners_function_cannot_change_what_it_is_judged_by() -> None:
-    """It gets copies, each time anew."""
+    """It gets copies, each time anew; and hears that the notebook's own arrays are none."""
     exercise = EXERCISES["word_vectors.normalise"]
     before = [case[0].copy() for case in exercise.cases]
 
@@ -425,8 +426,9 @@ def test_a_learners_function_cannot_change_what_it_is_judged_by() -> None:
         vectors /= np.sqrt((vectors**2).sum(axis=1, keepdims=True))
         return vectors
 
-    assert exercise.check(in_place)
-    assert exercise.check(in_place)
+    for _ in range(2):
+        assert exercise.check(in_place).endswith("work on a copy.")
+    assert "copy" not in exercise.check(exercise.solution)
     for case, kept in zip(exercise.cases, before, strict=True):
         np.testing.assert_array_equal(case[0], kept)
 

@@ -182,7 +182,7 @@ def squares(pictures):
     return cut.reshape(-1, 16).astype(float)
 
 
-def learn(x, size, steps=15):
+def learn(x, size, steps=8):
     codebook = x[
         np.random.default_rng(0).choice(len(x), size, replace=False)
     ]

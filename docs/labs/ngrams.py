@@ -19,7 +19,7 @@
 # none.
 
 # %%
-from collections import Counter
+from collections import Counter, defaultdict
 
 import numpy as np
 
@@ -47,11 +47,9 @@ def follow(text, n):
     """For each context of n - 1 letters a Counter of the letters that
     follow it.
     """
-    table = {}
+    table = defaultdict(Counter)
     for i in range(len(text) - n + 1):
-        table.setdefault(text[i : i + n - 1], Counter())[
-            text[i + n - 1]
-        ] += 1
+        table[text[i : i + n - 1]][text[i + n - 1]] += 1
     return table
 
 

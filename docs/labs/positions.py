@@ -175,8 +175,9 @@ def rotary(vectors, positions):
     speeds = frequencies(d, 10000.0)
     for row, position in enumerate(positions):
         for i in range(d // 2):
-            turned[row, 2 * i : 2 * i + 2] = turn(
-                vectors[row][2 * i : 2 * i + 2], position * speeds[i]
+            pair = [2 * i, 2 * i + 1]
+            turned[row, pair] = turn(
+                vectors[row][pair], position * speeds[i]
             )
     return turned
 

@@ -35,8 +35,8 @@ words = {
 # %% [markdown]
 # A text is given as its words, each a tuple of symbols, with how often it occurs. At first a
 # symbol is a letter. The four words are the example of
-# [Sennrich et al. 2016](https://doi.org/10.18653/v1/P16-1162), with which this way of cutting words
-# came to language models.
+# [Sennrich et al. 2016](https://doi.org/10.18653/v1/P16-1162), who took this way of cutting words
+# from compression to translation.
 #
 # ## 1. Count pairs
 #

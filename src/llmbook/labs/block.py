@@ -113,7 +113,12 @@ def _inputs(rng, seq, d):
         "all is one head: split queries, keys and values first",
     ),
     (" / np.sqrt(q.shape[-1])", "", "the division by the root of the head's width is missing"),
-    right="each head attends by itself, and the last matrix mixes what they found",
+    (
+        "np.sqrt(q.shape[-1])",
+        "np.sqrt(len(x))",
+        "divided by the root of the number of words: take the width of a head",
+    ),
+    right="each head by itself, then the matrix that mixes them",
 )
 def attention(x, weights, num_heads):
     """Causal attention of several heads with the matrices q, k, v and
@@ -154,6 +159,16 @@ def attention(x, weights, num_heads):
         "x.var(axis=-1, keepdims=True, ddof=1)",
         "the variance divides by n - 1: here it divides by n",
     ),
+    (
+        "np.sqrt(variance + 1e-5)",
+        "(np.sqrt(variance) + 1e-5)",
+        "1e-5 is added to the root: add it to the variance, under the root",
+    ),
+    (
+        "mean = x.mean(axis=-1, keepdims=True)\n    variance = x.var(axis=-1, keepdims=True)",
+        "mean = x.mean(axis=-1)\n    variance = x.var(axis=-1)",
+        "keepdims=True is missing: each word's mean must meet its own row",
+    ),
     right="each word has mean 0 and spread 1",
 )
 def layer_norm(x):
@@ -193,7 +208,22 @@ def layer_norm(x):
         "y = x\n    x = x + attention(layer_norm(x), weights, num_heads)\n    x, y = y, x\n",
         "attention is computed and then lost: the feed-forward part reads its sum",
     ),
-    right="attention and feed-forward, each reading what is normalised and adding to what came in",
+    (
+        "x = x + attention(layer_norm(x), weights, num_heads)\n"
+        '    return x + np.maximum(0, layer_norm(x) @ weights["up"]) @ weights["down"]',
+        "x = layer_norm(x + attention(x, weights, num_heads))\n"
+        '    return layer_norm(x + np.maximum(0, x @ weights["up"]) @ weights["down"])',
+        "the sums are normalised, as in 2017: here each part reads a norm",
+    ),
+    (
+        "x = x + attention(layer_norm(x), weights, num_heads)\n"
+        "    return x + np.maximum(0, layer_norm(x) @",
+        "y = layer_norm(x)\n"
+        "    x = x + attention(y, weights, num_heads)\n"
+        "    return x + np.maximum(0, y @",
+        "both parts read the same norm: the second reads what the first has added to",
+    ),
+    right="two parts, each reads a norm and adds to what came in",
 )
 def block(x, weights, num_heads):
     """Add attention to x, and to that feed-forward (up, cut at 0,

@@ -64,7 +64,7 @@ _OF_6 = pieces(_TEXT, 6), pieces(_TEXT, 5)
         "text[i - n + 2 : i + 1]",
         "the letter to be guessed is in its own context",
     ),
-    right="the bits of the secret alone, each letter after those before it",
+    right="the bits of the secret, and of nothing before it",
 )
 def cost(long, short, n, text, start):
     """Bits of text[start:], each letter after the n - 1 before it.
@@ -109,7 +109,7 @@ def cost(long, short, n, text, start):
         "(equal - 1)",
         "all of the equals are counted: half of them",
     ),
-    right="1 for the cheapest, and the middle of those that cost the same",
+    right="1 for the cheapest, and the middle of equals",
 )
 def rank(costs, secret):
     """The rank of number `secret` by cost, from 1; half of others as
@@ -142,7 +142,7 @@ def rank(costs, secret):
         "np.log2(candidates - place + 1)",
         "the rank is taken away before the logarithm: divide by it",
     ),
-    right="how many of the bits of a blind guess the model saves",
+    right="the bits that the model saves a guesser",
 )
 def exposure(place, candidates):
     """The logarithm, base 2, of the number of candidates divided by

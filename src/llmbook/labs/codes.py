@@ -112,7 +112,7 @@ def encode(x, codebook):
         "x",
         "each code moves to the mean of all vectors: take those that chose it",
     ),
-    right="each code in the middle of its vectors, and unused ones stay",
+    right="codes in the middle of their vectors, unused stay",
 )
 def update(x, codebook):
     """The codebook with each code moved to the mean of the rows that
@@ -154,7 +154,7 @@ def update(x, codebook):
         "distances(x, codebook).min(axis=1).mean()",
         "this is the mean over vectors: take the mean over all numbers",
     ),
-    right="what is lost when each vector is replaced by its code",
+    right="what is lost if its code stands for each vector",
 )
 def error(x, codebook):
     """The mean squared difference between x and the codes that stand
@@ -187,7 +187,7 @@ def error(x, codebook):
         "np.log2(size)",
         "this is what a fixed length takes: frequent codes can be shorter",
     ),
-    right="how many bits a code takes if frequent ones are short",
+    right="the bits of a code, if frequent ones are short",
 )
 def entropy(codes, size):
     """Bits a code, on average: minus the sum of share times its log2,

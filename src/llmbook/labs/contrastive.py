@@ -69,7 +69,7 @@ def similarities(a, b, temperature):
         "shifted + np.log",
         "the sum of the exponentials is taken away, not added",
     ),
-    right="each row's exponentials sum to 1, however large the numbers",
+    right="exponentials sum to 1, however large the numbers",
 )
 def log_softmax(logits):
     """The logarithm of the softmax of each row."""
@@ -106,7 +106,12 @@ def log_softmax(logits):
         "rows.sum() / len(rows) + columns.sum() / len(rows)",
         "all pairs count as right ones: only those on the diagonal belong together",
     ),
-    right="each finds its other half among all, in both directions",
+    (
+        "log_softmax(logits), log_softmax(logits.T)",
+        "logits, logits.T",
+        "these are similarities: take the log-softmax of rows and columns first",
+    ),
+    right="each finds its other half, in both directions",
 )
 def clip_loss(logits):
     """The mean of two cross-entropies: each row finds its column,
@@ -127,7 +132,12 @@ def clip_loss(logits):
         "(2 * np.eye(n) - rows - columns)",
         "the sign is reversed: the gradient is probability minus what is right",
     ),
-    right="probability minus what is right, from both directions",
+    (
+        "(rows + columns - 2 * np.eye(n)) / (2 * n)",
+        "(rows - np.eye(n)) / n",
+        "only the rows' part is there: the columns ask too",
+    ),
+    right="probability minus what is right, both ways",
 )
 def gradient(logits):
     """The derivative of the loss by each of the logits."""

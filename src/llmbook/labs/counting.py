@@ -10,7 +10,7 @@ from llmbook.labs.grader import exercise
     ("inputs * outputs", "(inputs + outputs)", "each input meets each output: multiply them"),
     ("outputs * bias", "outputs", "offsets are counted also where the layer has none"),
     ("outputs * bias", "bias", "there is one offset for each output, not one for the layer"),
-    right="a weight for each pair, and an offset for each output",
+    right="a weight for each pair, an offset for each output",
 )
 def linear(inputs, outputs, bias):
     """Weights of a linear layer, and its offsets if `bias`."""
@@ -144,7 +144,7 @@ def gpt2(layers, d_model, heads, vocab, positions):
         "heads, d_head, False",
         "keys and values have kv_heads heads, fewer than the queries",
     ),
-    right="no offsets, a gate, shared keys, and an output that may be its own",
+    right="no offsets, a gate, shared keys, tied or not",
 )
 def llama(layers, d_model, heads, kv_heads, d_head, d_ff, vocab, tied):
     """Llama: word vectors, and as many for the output unless tied;

@@ -15,7 +15,8 @@ from llmbook.labs.grader import exercise
     (" / 1000", "", "these are watt-hours: a kilowatt-hour is a thousand"),
     ("devices * watts", "watts", "this is one device"),
     ("* hours", "", "this is a power: multiply by the hours"),
-    right="power times time, with the building, in kilowatt-hours",
+    ("/ 1000", "/ 1e6", "these are megawatt-hours"),
+    right="power times time, with the building, in kWh",
 )
 def energy(devices, watts, hours, pue):
     """Kilowatt-hours of devices that each draw `watts` for `hours`,
@@ -96,6 +97,11 @@ def break_even(training_kwh, answer_wh):
         "    for least, most in divisors:\n        low /= most\n        high /= least\n",
         "",
         "the divisors are not used",
+    ),
+    (
+        "low /= most\n        high /= least",
+        "low /= least\n        high /= most",
+        "divisors work the other way: the largest makes the smallest result",
     ),
     right="the smallest and the largest that all of it allows",
 )

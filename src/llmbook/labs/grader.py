@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 RELATIVE, OF_LARGEST, OF_WHOLE = 1e-4, 1e-5, 1e-6  # what float32 may lose
+IN_PLACE = " But it changes what it is given, and later cells will see that: work on a copy."
 
 
 class WrongAnswer(ValueError):  # noqa: N818  (a learner reads the name)
@@ -147,7 +148,7 @@ class Exercise:
         Examples:
             >>> from llmbook.labs.counting import linear
             >>> linear.check(lambda inputs, outputs, bias: outputs * (inputs + bias))
-            'Right: a weight for each pair, and an offset for each output.'
+            'Right: a weight for each pair, an offset for each output.'
             >>> linear.check(lambda inputs, outputs, bias: inputs + outputs + outputs * bias)
             Traceback (most recent call last):
             llmbook.labs.grader.WrongAnswer: each input meets each output: multiply them
@@ -167,7 +168,7 @@ class Exercise:
                 "it returns nothing: put your code in place of the dots, and end with return"
             )
         if _agree(given, self._right):
-            return f"Right: {self.praise}."
+            return f"Right: {self.praise}.{IN_PLACE * _changes(answer, self.cases)}"
         for message, wrong in self._wrong:
             if _agree(given, wrong):
                 raise WrongAnswer(message)
@@ -321,6 +322,17 @@ def _run(function: Callable[..., Any], case: Case) -> Outcome:
             return _plain(function(*copy.deepcopy(case))), None
     except Exception as error:  # of the learner's code, whatever it is
         return None, error
+
+
+def _changes(function: Callable[..., Any], cases: Sequence[Case]) -> bool:
+    """Whether a function changes what it is given, which the next cells would see."""
+    for case in cases:
+        kept = copy.deepcopy(case)
+        with np.errstate(all="ignore"):
+            function(*kept)
+        if any(difference(*pair) for pair in zip(kept, case, strict=True)):
+            return True
+    return False
 
 
 def _agree(given: list[Outcome], wanted: list[Outcome]) -> bool:

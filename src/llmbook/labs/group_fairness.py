@@ -153,7 +153,7 @@ def _scored(rng, most):
         "(scores >= least).mean()",
         "this limits how many are flagged: limit the false positive rate",
     ),
-    right="the lowest score with which few enough are wrongly flagged",
+    right="the lowest score that flags few enough wrongly",
 )
 def threshold(labels, scores, most):
     """The lowest of 1 to 11 such that flagging from there on has a
@@ -175,7 +175,7 @@ def threshold(labels, scores, most):
         "base",
         "divide by 1 - base: those are the people who can be flagged wrongly",
     ),
-    right="with base rate, misses and precision given, no choice is left",
+    right="with the other three given, no choice is left",
 )
 def implied(base, fnr, ppv):
     """The false positive rate that follows: base/(1 - base) · (1 -

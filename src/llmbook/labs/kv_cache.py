@@ -82,7 +82,7 @@ def _step(rng, past, d):
         "return attend(x @ wq, keys, values), keys[:-1], values[:-1]",
         "the new key and value are used but not handed back: the next word needs them",
     ),
-    right="one new row in the cache, and the word attends to all of them",
+    right="one new row in the cache, and all are attended to",
 )
 def step(x, keys, values, wq, wk, wv):
     """A new word: append its key and value, attend with its query;
@@ -142,7 +142,7 @@ def generate(text, wq, wk, wv):
     ("2 * d * d", "d * d", "a key and a value are made for each word: count both"),
     ("2 * d * d", "2 * d", "a row times a matrix of d × d takes d² products"),
     ("length * each", "each", "with a cache, each of the words makes one key and value"),
-    right="the square of the length without a cache, the length with one",
+    right="the square of the length, or with a cache the length",
 )
 def products(length, d):
     """Products to make keys and values for `length` words one by one:
@@ -165,7 +165,7 @@ def products(length, d):
     (" * bytes_each", "", "these are numbers, not bytes"),
     (" * bytes_each", " * bytes_each * 8", "these are bits: a byte has eight"),
     (" * length", "", "a key and a value are kept for every position"),
-    right="two numbers for each layer, head, width, position and text",
+    right="key and value, for each layer, head, place and text",
 )
 def cache_bytes(layers, kv_heads, d_head, length, batch, bytes_each):
     """How many bytes the keys and values of a batch of texts take."""

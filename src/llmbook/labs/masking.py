@@ -65,7 +65,7 @@ _FATE = np.array([0.0, 0.79, 0.8, 0.89, 0.9, 0.99])
         "the masks are gone: replace in what is already masked",
     ),
     ("chosen & (fate >= 0.8)", "(fate >= 0.8)", "tokens that were not chosen are replaced too"),
-    right="of the chosen, 80 % are hidden, 10 % replaced, and 10 % stay",
+    right="80 % are hidden, 10 % replaced, and 10 % stay",
 )
 def corrupt(token_ids, chosen, fate, random_ids, mask_id):
     """What is read: chosen tokens are hidden (fate below 0.8),
@@ -92,7 +92,7 @@ def corrupt(token_ids, chosen, fate, random_ids, mask_id):
         "only the chosen ones are handed back: keep the shape, with -100 elsewhere",
     ),
     ("token_ids, -100", "1, -100", "the label is the token that was there, not a mark"),
-    right="a label where something was chosen, -100 where nobody asks",
+    right="a label where something was chosen, -100 elsewhere",
 )
 def labels_of(token_ids, chosen):
     """The tokens to be guessed: what was there where it was chosen,
@@ -138,6 +138,11 @@ def labels_of(token_ids, chosen):
         "(1 - np.exp(log_probs[asked, labels[asked]])).mean()",
         "this is the mean of 1 - p: the loss is minus the logarithm of p",
     ),
+    (
+        "-log_probs[asked, labels[asked]].mean()",
+        "-np.log(np.exp(log_probs[asked, labels[asked]]).mean())",
+        "this is the logarithm of the mean: take the mean of the logarithms",
+    ),
     right="the mean of -log p over the chosen tokens alone",
 )
 def masked_loss(log_probs, labels):
@@ -182,7 +187,7 @@ _AFTER = {"a": Counter("yyyx"), "b": Counter("wwz"), "d": Counter("vvu")}
         "with neighbours never seen, guess the most frequent word: the",
     ),
     ("(left, right)", "(right, left)", "the neighbours are looked up in the wrong order"),
-    right="both neighbours first, then the left one, then the most frequent word",
+    right='both neighbours, then the left one, then "the"',
 )
 def fill(left, right, between, after):
     """The most frequent word between the two; else the most frequent

@@ -1,6 +1,6 @@
 """Lab: n-grams of letters with smoothing, measured in bits."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 import numpy as np
 
@@ -40,13 +40,13 @@ def follow(text, n):
     """For each context of n - 1 letters a Counter of the letters that
     follow it.
     """
-    table = {}
+    table = defaultdict(Counter)
     for i in range(len(text) - n + 1):
-        table.setdefault(text[i : i + n - 1], Counter())[text[i + n - 1]] += 1
+        table[text[i : i + n - 1]][text[i + n - 1]] += 1
     return table
 
 
-_TABLE = follow("abracadabra", 2)
+_TABLE = dict(follow("abracadabra", 2))
 
 
 @exercise(
@@ -56,7 +56,7 @@ _TABLE = follow("abracadabra", 2)
         (_TABLE, "b", "r"),
         (_TABLE, "z", "a"),
         (_TABLE, "d", "a"),
-        (follow("aab", 1), "", "a"),
+        (dict(follow("aab", 1)), "", "a"),
     ],
     (
         "following[letter] / sum(following.values())",
@@ -90,7 +90,7 @@ def share(table, context, letter):
     return following[letter] / sum(following.values())
 
 
-_TABLES = [follow("abracadabra", n) for n in (1, 2, 3)]
+_TABLES = [dict(follow("abracadabra", n)) for n in (1, 2, 3)]
 
 
 @exercise(
@@ -126,7 +126,7 @@ _TABLES = [follow("abracadabra", n) for n in (1, 2, 3)]
         "sum(following.values()), sum(following.values())",
         "the lower order always has the weight 1/2: count different letters",
     ),
-    right="each order leans on the one below, down to equal chances",
+    right="each order leans on the one below",
 )
 def smoothed(tables, context, letter, size):
     """Witten-Bell: from 1/size up, p = (count + kinds·p) / (total +
@@ -152,7 +152,7 @@ def smoothed(tables, context, letter, size):
         "the letter to be guessed is in its own context",
     ),
     ("text[max(0, i - n) : i]", '""', "the context is not used"),
-    right="minus the mean logarithm of what each letter was given",
+    right="minus the mean logarithm, to base 2",
 )
 def bits(tables, text, size):
     """Mean bits a letter: -log2 of its smoothed probability after all

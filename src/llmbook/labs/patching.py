@@ -72,6 +72,16 @@ HEADS = {
         "return x + weights @ (x @ value)",
         "the words are added already: hand back what the head says, no more",
     ),
+    (
+        "scores - scores.max(axis=1, keepdims=True)",
+        "scores",
+        "large scores overflow: take each row's maximum away before exp",
+    ),
+    (
+        "scores = (x @ query) @ (x @ key).T",
+        "scores = (x @ query) @ (x @ key).T / np.sqrt(query.shape[1])",
+        "the scores are divided by a root: these heads have none",
+    ),
     right="what a head says, for each word",
 )
 def say(x, query, key, value):
@@ -139,6 +149,7 @@ def run(words, patch):
         (np.array([0.0, 3.0, 1.0, 5.0, 0.0, 0.0, 0.0, 0.0]), 1, 3),
         (rng.normal(size=8), 0, 7),
         (np.ones(8), 2, 4),
+        (np.arange(8.0), 6, 2),
     ],
     (
         "answer[right] - answer[wrong]",
@@ -159,6 +170,11 @@ def run(words, patch):
         "answer[right] - answer[wrong]",
         "answer[right] - answer.mean()",
         "compare with the wrong word, not with the mean",
+    ),
+    (
+        "answer[right] - answer[wrong]",
+        "abs(answer[right] - answer[wrong])",
+        "the sign is lost: if the wrong word is ahead, it is negative",
     ),
     right="positive if the right word is ahead",
 )
@@ -189,6 +205,7 @@ def lead(answer, right, wrong):
         "(clean + broken)",
         "what there is to restore is the clean lead minus the broken one",
     ),
+    ("(clean - broken)", "clean", "divided by the clean lead: divide by what was lost"),
     right="0 if the patch does nothing, 1 if it restores all",
 )
 def restored(clean, broken, patched):
@@ -229,7 +246,7 @@ def restored(clean, broken, patched):
         "run(broken, {head: 0 * said[head]})",
         "the head is silenced: let it say what it said in the clean run",
     ),
-    right="one head at a time says in the broken run what it said in the clean one",
+    right="one head at a time, from the clean run",
 )
 def patch_each(clean, broken, right, wrong):
     """For each head the share restored if the broken run gets what it

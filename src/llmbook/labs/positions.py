@@ -47,7 +47,7 @@ def frequencies(d, base):
         "all sines stand before all cosines: in the paper they alternate",
     ),
     ("10000.0", "1000.0", "the base is 10,000"),
-    right="sine and cosine take turns, each pair slower than the one before",
+    right="sine and cosine take turns, ever more slowly",
 )
 def sinusoids(length, d):
     """A row for each position: sines in even columns, cosines in odd
@@ -122,7 +122,12 @@ def turn(pair, angle):
     ),
     ("position * speeds[i]", "-position * speeds[i]", "it turns clockwise"),
     ("range(d // 2)", "range(1)", "only the first pair is turned"),
-    right="each pair of each row is turned by its position times its frequency",
+    (
+        "pair = [2 * i, 2 * i + 1]",
+        "pair = [i, i + d // 2]",
+        "numbers i and i + d/2 are pairs here, as in many models: take neighbours",
+    ),
+    right="each pair turns by position times frequency",
 )
 def rotary(vectors, positions):
     """Numbers 2i and 2i+1 of each row, turned by its position times
@@ -133,9 +138,8 @@ def rotary(vectors, positions):
     speeds = frequencies(d, 10000.0)
     for row, position in enumerate(positions):
         for i in range(d // 2):
-            turned[row, 2 * i : 2 * i + 2] = turn(
-                vectors[row][2 * i : 2 * i + 2], position * speeds[i]
-            )
+            pair = [2 * i, 2 * i + 1]
+            turned[row, pair] = turn(vectors[row][pair], position * speeds[i])
     return turned
 
 
@@ -158,7 +162,7 @@ def rotary(vectors, positions):
     (" / np.sqrt(query.shape[1])", "", "the division by the root of d is missing"),
     ("np.sqrt(query.shape[1])", "query.shape[1]", "divided by d instead of by its root"),
     ("q @ k.T", "k @ q.T", "transposed: a row belongs to a query, a column to a key"),
-    right="both are turned, so only their distance is left in the score",
+    right="both are turned, and their distance is left",
 )
 def scores(query, key, start):
     """Scaled scores of rotary attention; first query and first key

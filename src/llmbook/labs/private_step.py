@@ -28,7 +28,7 @@ def _records(rng, n=5, d=3):
         "the sigmoid is missing: these are scores, not probabilities",
     ),
     ("np.exp(-x @ w)", "np.exp(x @ w)", "the sigmoid is that of minus the score"),
-    right="a gradient for each record, none of them added up yet",
+    right="a gradient for each record, not added up yet",
 )
 def gradients(w, x, y):
     """Of logistic regression with weights w: a row (sigmoid(x·w) -
@@ -113,7 +113,7 @@ def clip(rows, limit):
         "clip(rows.sum(axis=0, keepdims=True), limit)[0]",
         "the sum is clipped: a record could still decide all of it",
     ),
-    right="clip, add up, add noise as large as a record may be, divide",
+    right="clip, add up, add noise of that size, divide",
 )
 def private_mean(rows, limit, multiplier, noise):
     """The mean of clipped rows, with multiplier · limit · noise added
@@ -151,7 +151,7 @@ def private_mean(rows, limit, multiplier, noise):
         "np.log(delta)",
         "the sign of the logarithm is reversed: take that of 1/δ",
     ),
-    right="many bounds hold, and the smallest is the one to state",
+    right="many bounds hold, and you state the smallest",
 )
 def epsilon(multiplier, steps, delta):
     """Least of steps·α / (2·multiplier²) + log(1/δ) / (α - 1), for α
@@ -185,7 +185,7 @@ def _run(rng, multiplier, steps):
         "the same noise is added in each step: what is added twice can be taken away",
     ),
     ("rate * ", "", "the learning rate is missing"),
-    right="gradients, a private mean, a step, with new noise each time",
+    right="gradients, a private mean, a step, new noise",
 )
 def train(x, y, limit, multiplier, rate, noise):
     """Weights from 0: for each row of noise, w - rate · private mean

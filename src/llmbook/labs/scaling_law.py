@@ -52,6 +52,11 @@ _X = np.array([1.0, 10.0, 100.0])
         "np.polyfit(np.log(y), np.log(x), 1)",
         "x and y are exchanged: y is to be predicted from x",
     ),
+    (
+        "np.exp(height), slope",
+        "slope, height",
+        "these are slope and height of the line: hand back e to the height, and the slope",
+    ),
     right="a power law is a line in logarithms",
 )
 def power_law(x, y):
@@ -85,7 +90,7 @@ _LAW = (2.0, 30.0, 500.0, 0.3, 0.5)
         "the two terms are multiplied: add what is lost for each",
     ),
     ("A / parameters**a", "A / (parameters * a)", "a is an exponent, not a factor"),
-    right="a floor, what is lost by size, and what is lost by data",
+    right="a floor, what size loses, and what data lose",
 )
 def loss(law, parameters, tokens):
     """The loss floor + A / parameters^a + B / tokens^b, where law =
@@ -123,7 +128,7 @@ def _made(rng, a, b, noise):
         "np.log(losses), rcond",
         "these are fitted to the logarithm of the loss, but the terms add up to the loss itself",
     ),
-    right="for given exponents, floor, A and B are one least-squares problem",
+    right="for given exponents, one least-squares problem",
 )
 def coefficients(parameters, tokens, losses, a, b):
     """Floor, A and B by least squares, for given exponents a and b."""
@@ -207,7 +212,7 @@ _SIZES = np.geomspace(1e3, 1e7, 41)
         "tokens[np.argmin(losses)]",
         "these are the tokens: hand back the size",
     ),
-    right="larger models read less for the same budget, and one size is best",
+    right="larger models read less, and one size is best",
 )
 def best_size(law, compute, sizes):
     """Of some sizes the one with the smallest loss, if each reads

@@ -68,7 +68,7 @@ def source_of(tokens, spans):
         "each span has a word too many: end is outside",
     ),
     ('f"<{number}>"', 'f"<{len(spans) - 1 - number}>"', "the sentinels run backwards"),
-    right="each sentinel with what it hid, and one more at the end",
+    right="each sentinel with what it hid, and one at the end",
 )
 def target_of(tokens, spans):
     """What is asked for: each sentinel and what it hid, and at the

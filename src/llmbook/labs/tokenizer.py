@@ -40,7 +40,7 @@ def _words(rng: Any) -> dict[tuple[str, ...], int]:
         "zip(word[::2], word[1::2])",
         "pairs overlap: after the first and second symbol come the second and third",
     ),
-    right="each pair of neighbours counts as often as its words occur",
+    right="a pair counts as often as its words occur",
 )
 def count_pairs(words):
     """How often two symbols stand side by side: a dict from pair to
@@ -113,7 +113,7 @@ def merge(symbols, pair):
         "-pairs[pair]",
         "of equally frequent pairs this takes the first counted: take the first of the alphabet",
     ),
-    right="the most frequent pair, and of equals the first of the alphabet",
+    right="the most frequent, of equals the alphabet's first",
 )
 def best_pair(pairs):
     """The pair with the largest count; of several, the first of the
@@ -154,7 +154,7 @@ def best_pair(pairs):
         "learned.append(pair[0] + pair[1])",
         "these are the new symbols: return the pairs, which encoding needs",
     ),
-    right="each merge is counted in words that have the earlier merges",
+    right="each merge is counted in words merged before",
 )
 def learn(words, merges):
     """The first `merges` pairs that byte-pair encoding merges, in

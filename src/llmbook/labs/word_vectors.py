@@ -40,7 +40,7 @@ def _unit(rng, words=12, width=5):
         "abs(vectors).sum(axis=1, keepdims=True)",
         "divided by the sum of absolute values: the length is the root of the sum of squares",
     ),
-    right="every word has length 1, so that a dot product is a cosine",
+    right="each word has length 1, a dot product is a cosine",
 )
 def normalise(vectors):
     """Each row divided by its length."""
@@ -71,7 +71,12 @@ def normalise(vectors):
         "np.argsort(np.argsort(-cosines))[:k]",
         "these are ranks of the first words: hand back which words have the first ranks",
     ),
-    right="the nearest words, nearest first, without the word itself",
+    (
+        "np.argsort(-cosines)[:k]",
+        "np.argsort(cosines)[-k:]",
+        "the nearest stands last here: nearest first",
+    ),
+    right="the nearest words, and never the word itself",
 )
 def nearest(unit, word, k):
     """The numbers of the k rows with the largest cosine to row
@@ -113,7 +118,7 @@ def nearest(unit, word, k):
         "only c is left out: leave out all three words of the question",
     ),
     ("np.argmax", "np.argmin", "this is the word farthest away"),
-    right="the word nearest to b - a + c that is none of the three",
+    right="the nearest to b - a + c that is none of the three",
 )
 def analogy(unit, a, b, c):
     """The number of the word that is to c as b is to a."""
@@ -148,7 +153,7 @@ def analogy(unit, a, b, c):
         "counts[left, right] = 1",
         "the count stays at 1 on one side: add, do not set",
     ),
-    right="each pair within the window counts once for each of the two",
+    right="a pair in the window counts for both of its words",
 )
 def cooccurrences(ids, vocab_size, window):
     """How often the word of a column stands at most `window` places
@@ -190,7 +195,7 @@ def cooccurrences(ids, vocab_size, window):
         "np.maximum(0, np.log(counts / expected + 1))",
         "1 was added before the logarithm: as often as chance must give 0",
     ),
-    right="0 where chance explains the count, more where it does not",
+    right="0 where chance explains the count",
 )
 def ppmi(counts):
     """The positive pointwise mutual information of each row's word
