@@ -75,6 +75,7 @@ EXPERIMENTS = {
     "seeing": Experiment("llmbook.experiments.seeing:run", (0, 1, 2)),
     "seeing-small": Experiment("llmbook.experiments.seeing:small", (0,)),
     "serving": Experiment("llmbook.experiments.serving:run", (0,)),
+    "speaking": Experiment("llmbook.experiments.speaking:run", (0, 1, 2)),
     "speeds": Experiment("llmbook.experiments.speeds:run", (0,)),
     "steering": Experiment("llmbook.experiments.steering:run", (0, 1, 2)),
     "stories": Experiment("llmbook.experiments.skills:run", FIVE),
