@@ -64,7 +64,7 @@ def make(node: Path, folder: Path, target: Path) -> None:
     lock = json.loads((node / "pyodide/pyodide-lock.json").read_text(encoding="utf-8"))
     packages = {name: lock["packages"][name] for name in WHEELS}
     with zipfile.ZipFile(_carrier(folder)) as carrier:
-        for name, package in packages.items():
+        for package in packages.values():
             data = carrier.read(f"open_webui/frontend/pyodide/{package['file_name']}")
             if hashlib.sha256(data).hexdigest() != package["sha256"]:
                 raise ValueError(f"{package['file_name']} is not the one of Pyodide's lock")
@@ -73,15 +73,15 @@ def make(node: Path, folder: Path, target: Path) -> None:
     for packed in zips:
         _slim(packed)
     _lock(target, lock, packages)
-    command = ["node", HERE / "compile.mjs", target.resolve(), *(zipped.resolve() for zipped in zips)]
-    subprocess.run(command, check=True)
+    paths = [HERE / "compile.mjs", *(path.resolve() for path in (target, *zips))]
+    subprocess.run(["node", *map(str, paths)], check=True)
     _lock(target, lock, packages)
     said = LICENCES.format(**PACKAGES)
     (target / "licences.txt").write_text(said, encoding="utf-8")
     shutil.copyfile(HERE / "editor.mjs", node.parent / "editor.mjs")
-    command = ["node_modules/.bin/esbuild", "editor.mjs", "--bundle", "--minify", "--format=esm"]
+    bundle = ["node_modules/.bin/esbuild", "editor.mjs", "--bundle", "--minify", "--format=esm"]
     editor = f"--outfile={target.resolve() / 'editor.js'}"
-    subprocess.run([*command, editor, "--log-level=error"], cwd=node.parent, check=True)
+    subprocess.run([*bundle, editor, "--log-level=error"], cwd=node.parent, check=True)
 
 
 def _carrier(folder: Path) -> Path:
