@@ -130,13 +130,14 @@ def plain(outputs: list[dict[str, Any]]) -> list[Any]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_live_cell_shows_in_the_browser_what_it_shows_in_the_build(
-    tab: Any, address: str, page: str
+    tab: Any, address: str, site: Path, page: str
 ) -> None:
     """Visible and hidden cells, and values in sentences; the page's Python stays below 400 MiB."""
     chapter, alive, result = found(page)
     if not alive.cells:
         pytest.skip("no cell of this page can run in a browser")
     jobs, built, number = [], [], -1
+    shown: set[int] = set()  # whose code or figure the page shows
     running = (index for index, part in enumerate(chapter.parts) if part.runs)
     for index, outputs in zip(running, result.outputs, strict=True):
         part = chapter.parts[index]
@@ -144,7 +145,10 @@ def test_every_live_cell_shows_in_the_browser_what_it_shows_in_the_build(
         if part.kind == "inline" and index in alive.values:
             jobs.append({"code": f"print({part.text})", "name": "prose", "needs": []})
         elif part.kind == "cell" and number in alive.cells:
-            cell = alive.cells[number]
+            cell, hide = alive.cells[number], part.options.get("hide")
+            draws = any(FIGURE in output.get("data", {}) for output in outputs)
+            if hide not in {"input", "all"} or (hide == "input" and draws):
+                shown.add(number)
             jobs.append({"code": cell["code"], "name": f"Cell {number}", "needs": cell["needs"]})
         else:
             continue
@@ -155,7 +159,9 @@ def test_every_live_cell_shows_in_the_browser_what_it_shows_in_the_build(
         for (part, there), outputs in zip(built, done["shown"], strict=True)
         if (here := plain(outputs)) != there and "volatile" not in part.options
     ]
-    print(page, len(jobs), f"{done['bytes'] / 2**20:.0f} MiB")
+    html = (site / url(page) / "index.html").read_text(encoding="utf-8")
+    marked = re.findall(r'<(?:div|figure) class="[^"]*" (?:id="[^"]*" )?data-cell="(\d+)"', html)
+    assert {int(mark) for mark in marked} == shown
     assert not differ
     assert done["bytes"] < MOST
 
