@@ -395,14 +395,14 @@ def test_where_webassembly_is_forbidden_one_sentence_says_so(
         tab.context.close()
 
 
-def test_before_the_first_edit_a_page_loads_a_script_and_a_style(
+def test_before_the_first_edit_a_page_loads_one_small_script(
     reader: Callable[..., Any],
 ) -> None:
-    """And after it from this host alone; a page without live cells loads neither."""
+    """A page without live cells loads not even that."""
     tab = reader("challenges/conclusion/")
     loaded = "performance.getEntriesByType('resource').map(entry => entry.name)"
     names = [name.partition(FOLDER)[2] for name in tab.evaluate(loaded) if FOLDER in name]
-    assert sorted(names) == ["/live.css", "/live.js"]
+    assert names == ["/live.js"]
     tab.goto(tab.url.replace("conclusion", "inside"))
     tab.wait_for_load_state("networkidle")
     assert not any(FOLDER in name for name in tab.evaluate(loaded))

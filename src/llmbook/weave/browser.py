@@ -15,6 +15,7 @@ import time
 import traceback
 import types
 from collections.abc import Callable, Iterable
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ class Missing(types.ModuleType):
         return _Absent(f"{self.__name__}.{name}", (), {})
 
 
-class Finder:
+class Finder(MetaPathFinder, Loader):
     """Finds missing libraries, for `sys.meta_path`.
 
     Args:
@@ -92,7 +93,7 @@ class Finder:
     def __init__(self, names: Iterable[str]) -> None:
         self.names = set(names)
 
-    def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """What is known of such a library, or of a module in one."""
         found = name.partition(".")[0] in self.names
         return ModuleSpec(name, self, is_package=True) if found else None
@@ -119,7 +120,7 @@ def stand_in(display: Callable[..., None], missing: Iterable[str]) -> None:
     """
     import IPython
 
-    sys.meta_path.append(Finder(missing))  # type: ignore[arg-type]
+    sys.meta_path.append(Finder(missing))
 
     vars(IPython).update(version_info=(9, 0, 0, ""), get_ipython=lambda: None)  # matplotlib asks
     modules: dict[str, dict[str, Any]] = {

@@ -7,6 +7,7 @@ missing in the browser, and if every name that it takes comes from cells that ar
 import ast
 import io
 import json
+import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,12 +22,13 @@ from llmbook.weave.sources import ELSEWHERE, Package, package_root
 
 FOLDER = "assets/live"  # where the site has it all
 NO_PYODIDE = f"no Pyodide in {FOLDER}: `python -m llmbook.weave.vendor live` puts it there"
-OWN = ("live.js", "live.css", "worker.js")
+OWN = ("live.js", "cells.js", "live.css", "worker.js")
 DRAWS = {"matplotlib", "PIL"}
 THERE = {*stdlib_module_names, *DRAWS, "numpy", "jaxtyping"}
 SHOWS = {"IPython.display.display", "IPython.display.Markdown", "llmbook.weave.store.kept"}
 AT_BUILD = "at-build"  # the option of a cell that no browser shall run
 CORE = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip")
+LEFT_OUT = re.compile(r"(?m)^ *//.*\n|^ +| // .*$")  # of what each reader loads
 KINDS = ("check", "solution", "raises-exception")
 KERNEL = ("__init__", "weave/__init__", "weave/browser", "weave/figures", "weave/palette")
 CHANGES = {
@@ -353,6 +355,7 @@ def parts(folder: Path, book: int, data: Iterable[str], missing: Iterable[str]) 
 
 
 def own_files() -> dict[str, str]:
-    """The scripts and the style of live cells, by name."""
+    """The scripts and the style of live cells, by name, without comments and indentation."""
     folder = files("llmbook.weave").joinpath("assets/live")
-    return {name: folder.joinpath(name).read_text(encoding="utf-8") for name in OWN}
+    texts = {name: folder.joinpath(name).read_text(encoding="utf-8") for name in OWN}
+    return {name: LEFT_OUT.sub("", text) for name, text in texts.items()}
