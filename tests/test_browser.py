@@ -36,10 +36,15 @@ def found_chromium() -> str:
 
 
 @contextlib.contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """A folder behind a plain file server, under a sub-path."""
+def serving(folder: Path, **headers: str) -> Iterator[str]:
+    """A folder behind a plain file server, under a sub-path; with some headers, if they are given."""
 
     class Quiet(SimpleHTTPRequestHandler):
+        def end_headers(self) -> None:
+            for name, value in headers.items():
+                self.send_header(name.replace("_", "-"), value)
+            super().end_headers()
+
         def log_message(self, *_: Any) -> None:
             pass
 

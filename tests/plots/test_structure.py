@@ -38,7 +38,7 @@ def test_a_part_is_lit_by_more_than_colour(draw: Draw) -> None:
     assert {text.get_fontweight() for text in draw(None).axes[0].texts} <= {400, "normal"}
     for part in DRAWINGS[draw]:  # type: ignore[index]
         figure = draw(part)
-        bold = [text for text in figure.axes[0].texts if text.get_fontweight() == 600]
+        bold = [text for text in figure.axes[0].texts if text.get_fontweight() == "semibold"]
         assert bold
         assert {text.get_url() for text in bold} == {f"book:{PAGES[part]}"}
         assert [p for p in figure.axes[0].patches if p.get_linewidth() == 3]

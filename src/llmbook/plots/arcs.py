@@ -59,7 +59,7 @@ def arcs(
         for index, (x, word) in enumerate(zip(centres, words, strict=True)):
             marked = index in {focus, target}
             written = axes.text(
-                x, -0.1, word, ha="center", va="center", weight=600 if marked else 400,
+                x, -0.1, word, ha="center", va="center", weight="semibold" if marked else "normal",
                 color=LIGHT["plum" if marked else "ink"],
             )  # fmt: skip
             figure.add_classes(written, "word", f"word-{index}")

@@ -75,7 +75,7 @@ def _fill_weights(grid: "_Grid", weights: np.ndarray, allowed: np.ndarray) -> No
     """A tinted cell for each allowed pair, with its number where there is room, else a dot."""
     for row, column in np.ndindex(weights.shape):
         if not allowed[row, column]:
-            grid.write(row, column, "·", weight=600)
+            grid.write(row, column, "·", weight="semibold")
             continue
         weight = float(weights[row, column])
         step = min(10, int(weight * 11))
@@ -131,14 +131,14 @@ class _Grid:
         """Write the names of the vertical and the horizontal axis, some pixels from the cells."""
         middle, centre = self.rows * self.side / 2, self.columns * self.side / 2
         self.axes.text(centre, -above, names[1], ha="center", va="bottom", color=LIGHT["amber"],
-                       weight=600)  # fmt: skip
+                       weight="semibold")  # fmt: skip
         self.axes.text(-beside, middle, names[0], ha="center", va="center", rotation=90,
-                       color=LIGHT["blue"], weight=600)  # fmt: skip
+                       color=LIGHT["blue"], weight="semibold")  # fmt: skip
 
     def entitle(self, title: str) -> None:
         """Write what the figure shows on top."""
         if title:
-            self.axes.text(-self.left, 4 - self.top, title, size=13, weight=600, va="top")
+            self.axes.text(-self.left, 4 - self.top, title, size=13, weight="semibold", va="top")
 
 
 def _two_decimals(weight: float) -> str:

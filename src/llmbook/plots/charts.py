@@ -92,7 +92,7 @@ def _label(ax: Axes, ends: Mapping[str, tuple[float | int, float | int, str]]) -
         heights.append((right, height))
         ax.annotate(
             name, (x, y), (6, height - up), textcoords="offset points", va="center", color=colour,
-            weight=600, annotation_clip=False,
+            weight="semibold", annotation_clip=False,
         )  # fmt: skip
 
 
@@ -177,7 +177,7 @@ def bars(
             ax.barh(row, value, height=0.62, color=LIGHT["blue" if chosen else "slate"])
             ax.annotate(
                 y_format(value), (value, row), (6, 0), textcoords="offset points", va="center",
-                weight=600, annotation_clip=False,
+                weight="semibold", annotation_clip=False,
             )  # fmt: skip
         ax.set_yticks(range(len(values)), list(values))
         ax.set(ylim=(len(values) - 0.5, -0.5), xlim=(0, max(values.values(), default=1) or 1))
@@ -237,14 +237,14 @@ def dots(
             ax.plot(value, row, marker="o", markersize=8, markeredgewidth=0, color=colour)
             ax.annotate(
                 x_format(value), (value, row), (9, 0), textcoords="offset points", va="center",
-                weight=600, color=colour, annotation_clip=False,
+                weight="semibold", color=colour, annotation_clip=False,
                 bbox={"facecolor": LIGHT["page"], "edgecolor": "none", "pad": 1},
             )  # fmt: skip
         for name, value in (mark or {}).items():
             ax.axvline(value, color=LIGHT["ink-3"], linewidth=1, linestyle=(0, (3, 3)), zorder=0)
             ax.annotate(
                 name, (value, 1), (0, 3), xycoords=("data", "axes fraction"), ha="center",
-                textcoords="offset points", va="bottom", color=LIGHT["ink-3"], weight=600,
+                textcoords="offset points", va="bottom", color=LIGHT["ink-3"], weight="semibold",
                 annotation_clip=False,
             )  # fmt: skip
         ax.set_yticks(range(len(values)), list(values))

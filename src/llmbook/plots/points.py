@@ -40,7 +40,8 @@ class Names(Artist):
         self.points = [(x, y) for _, x, y, _ in labels]
         ground = {"facecolor": LIGHT["page"], "edgecolor": "none", "pad": 0}
         self.texts = [
-            Text(0, 0, name, color=colour, weight=600, bbox=ground) for name, *_, colour in labels
+            Text(0, 0, name, color=colour, weight="semibold", bbox=ground)
+            for name, *_, colour in labels
         ]
         self.set_in_layout(False)
         self.set_zorder(5)

@@ -118,7 +118,7 @@ def _box(axes: Axes, box: Box, lit: bool) -> None:
             facecolor=LIGHT["raised"], edgecolor=edge, linewidth=3 if lit else 1.2,
         )  # fmt: skip
         axes.add_patch(shape)
-    weight = 600 if lit else 400
+    weight = "semibold" if lit else "normal"
     words = axes.text(
         box.x, box.y, box.text, ha="center", va="center", weight=weight, color=LIGHT["ink"]
     )
@@ -243,7 +243,8 @@ def families_structure(lit: str | None = None) -> BookFigure:
         A figure of three columns, each to be read from the bottom.
 
     Examples:
-        >>> bold = [t for t in families_structure("decoder").axes[0].texts if t.get_weight() == 600]
+        >>> texts = families_structure("decoder").axes[0].texts
+        >>> bold = [text for text in texts if text.get_weight() == "semibold"]
         >>> bold[0].get_text()
         'decoder'
     """

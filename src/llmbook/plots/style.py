@@ -35,7 +35,7 @@ STYLE: Any = {
     "axes.spines.right": False,
     "axes.titlelocation": "left",
     "axes.titlesize": 13,
-    "axes.titleweight": 600,
+    "axes.titleweight": "semibold",
     "axes.titlepad": 12,
     "axes.grid": True,
     "axes.grid.axis": "y",

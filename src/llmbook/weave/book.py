@@ -18,9 +18,11 @@ from llmbook.weave.configuration import Site, read_site
 from llmbook.weave.engine import Basis, Engine, Result
 from llmbook.weave.lab_pages import read_lab
 from llmbook.weave.listing import module_of
+from llmbook.weave.live import Live, Reach
+from llmbook.weave.live import live as find_live
 from llmbook.weave.notebook import PAGE, empty_notebook, linked
 from llmbook.weave.reading import reading_minutes, reading_order
-from llmbook.weave.render import Book, failure, weave
+from llmbook.weave.render import STILL, Book, failure, weave
 from llmbook.weave.sources import content_of, hash_of
 from llmbook.weave.store import check_store, load, save, write_atomically
 
@@ -33,12 +35,16 @@ LISTING = re.compile(r"""^```python .*\blisting=["']?([\w.]+)""", re.M)
 
 @dataclass
 class Woven:
-    """A page as the site generator shall read it; with cells, its notebook, executed and empty."""
+    """A page as the site generator shall read it; with cells, its notebook, executed and empty.
+
+    With live cells, also the file by which the page's script knows them.
+    """
 
     body: str
     meta: dict[str, Any] = field(default_factory=dict)
     notebook: Path | None = None
     empty: Path | None = None
+    live: Path | None = None
 
     @property
     def markdown(self) -> str:
@@ -123,6 +129,7 @@ class _Weaver:
         self.woven: dict[str, Woven] = {}
         self.blocks: Blocks | None = None
         self.kind = registered(site.blocks)
+        self.reach = Reach(filter(None, (engine.package, "llmbook")))
         own = sorted(Path(__file__).parent.rglob("*.py"))
         registers = sys.modules[self.kind.__module__].__file__ or ""
         own += sorted(Path(registers).parent.glob("*.py")) if site.blocks else []
@@ -158,7 +165,7 @@ class _Weaver:
             record = kept.get(uri)
             if record and record["figures"][0] == self.book.figures.get(record["part"], 0):
                 self.book.figures[record["part"]] = record["figures"][1]
-                files = self._notebooks(uri) if record["cells"] else ()
+                files = self._files(uri)[: record["files"]]
                 self.woven[uri] = Woven(record["body"], record["meta"], *files)
                 continue
             if self.blocks is None:
@@ -197,7 +204,7 @@ class _Weaver:
 
     def _check_name(self, uri: str, chapter: Chapter) -> None:
         """Refuse a chapter whose notebook would take the place of a file of the author's."""
-        for notebook in self._notebooks(uri) if chapter.cells else ():
+        for notebook in self._files(uri) if chapter.cells else ():
             if (taken := chapter.path.with_name(notebook.name)).exists():
                 why = f"{taken} has the name of this chapter's notebook: rename one of the two"
                 raise WeaveError(chapter.path, 1, why)
@@ -212,26 +219,28 @@ class _Weaver:
     ) -> None:
         """Weave one page, and keep it."""
         pending = bool(chapter.cells) and result is None
+        made = not isinstance(result, WeaveError) and (basis or not chapter.cells)
         part = chapter.meta.get("part", 0)
         before = self.book.figures.get(part, 0)
         if isinstance(result, WeaveError) and result not in self.errors:
             self.errors.append(result)
         try:
             shown = running(chapter) if pending else result
-            body, notebook = weave(chapter, shown, self.book)
+            live = self._live(chapter, basis) if made else STILL
+            body, notebook = weave(chapter, shown, self.book, live)
         except WeaveError as error:
             self._failed(uri, error)
             return
         body = _with_pages(body, uri)
         meta = _page_facts(uri, chapter, None if pending else result)
-        texts = (notebook, empty_notebook(notebook)) if chapter.cells else ()
-        files = self._notebooks(uri, PENDING if pending else NOTEBOOKS)
-        for file, text in zip(files, texts, strict=False):
+        texts = [notebook, empty_notebook(notebook)] if chapter.cells else []
+        texts += [live.text(self.site.palette)] if live.cells else []
+        files = self._files(uri, PENDING if pending else NOTEBOOKS)[: len(texts)]
+        for file, text in zip(files, texts, strict=True):
             if not file.exists() or file.read_text(encoding="utf-8") != text:
                 write_atomically(file, text)
-        self.woven[uri] = Woven(body, meta, *(files if chapter.cells else ()))
+        self.woven[uri] = Woven(body, meta, *files)
         key = self._key(uri)
-        made = not isinstance(result, WeaveError) and (basis or not chapter.cells)
         if key and made and self.sound:
             try:
                 save(
@@ -243,16 +252,24 @@ class _Weaver:
                         "figures": [before, self.book.figures.get(part, 0)],
                         "body": body,
                         "meta": meta,
-                        "cells": bool(chapter.cells),
-                        "notebooks": [hash_of(text) for text in texts],
+                        "files": len(texts),
+                        "hashes": [hash_of(text) for text in texts],
                     },
                 )
             except (TypeError, OSError):  # front matter that JSON cannot hold; a read-only store
                 self._record(uri).unlink(missing_ok=True)
 
-    def _notebooks(self, uri: str, folder: str = NOTEBOOKS) -> tuple[Path, Path]:
+    def _files(self, uri: str, folder: str = NOTEBOOKS) -> tuple[Path, Path, Path]:
+        """What lies beside a page: its notebooks, and what its script knows of live cells."""
         path = (self.cache / folder / uri).with_suffix(".ipynb")
-        return path, path.with_stem(f"{path.stem}-empty")
+        return path, path.with_stem(f"{path.stem}-empty"), path.with_suffix(".live.json")
+
+    def _live(self, chapter: Chapter, basis: Basis | None) -> Live:
+        """Which cells of a page a browser can run."""
+        if not self.site.live or basis is None:
+            return STILL
+        read = [name.removeprefix("file ") for name in basis.names if name.startswith("file ")]
+        return find_live(chapter, self.reach, map(self.engine.sources.path, read))
 
     # --- what is kept of a page
 
@@ -267,7 +284,8 @@ class _Weaver:
         _, basis, page = found
         if basis and not self.engine.still(Basis(**basis)):
             return None
-        if page["cells"] and page["notebooks"] != [content_of(f) for f in self._notebooks(uri)]:
+        files = self._files(uri)[: page["files"]]
+        if page["hashes"] != [content_of(file) for file in files]:
             return None
         kept: dict[str, Any] = page
         return kept

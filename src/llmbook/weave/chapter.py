@@ -19,6 +19,7 @@ OPTIONS = {
     "label": str,  # the figure's id, "fig-…"
     "hide": {"input", "output", "all"},
     "raises-exception": bool,  # the cell must raise
+    "at-build": bool,  # no reader's browser runs the cell
     "volatile": bool,  # the output may differ between builds
     "listing": str,  # show the source of this object; nothing is run
     "depends": str,  # files that the cell reads where weave cannot see it; patterns, by blanks

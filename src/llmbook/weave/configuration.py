@@ -22,6 +22,7 @@ class Site:
         blocks: The module of its own fences, as `llmbook.weave.blocks` wants them.
         palette: The module with the colours that its figures follow the page in.
         labs: Which files are labs, as a pattern such as `labs/*.py`.
+        live: Whether readers can run cells in their browsers.
     """
 
     address: str = ""
@@ -30,6 +31,7 @@ class Site:
     blocks: str = ""
     palette: str = ""
     labs: str = ""
+    live: bool = False
 
     @classmethod
     def of(cls, site_url: str | None, nav: Any, options: Mapping[str, Any] | None = None) -> "Site":
@@ -46,7 +48,9 @@ class Site:
             ('https://example.org/book/', ('index.md', 'a.md'))
         """
         given = options or {}
-        known = {name: given[name] for name in ("blocks", "palette", "labs") if given.get(name)}
+        known = {
+            name: given[name] for name in ("blocks", "palette", "labs", "live") if given.get(name)
+        }
         address = f"{site_url.rstrip('/')}/" if site_url else ""
         return cls(address, tuple(_pages(nav)), given.get("package"), **known)
 

@@ -69,6 +69,7 @@ def page(content: str, site: str = "") -> str:
     from bs4 import BeautifulSoup
 
     out = []
+    number = 0
     for cell in BeautifulSoup(content, "html.parser").select(".jp-MarkdownCell, .jp-CodeCell[id]"):
         if rendered := cell.select_one(".jp-RenderedMarkdown"):
             for anchor in rendered.select(".anchor-link"):
@@ -84,7 +85,8 @@ def page(content: str, site: str = "") -> str:
             text = text.splitlines()[-1] if fails else text
             kind = "output fails" if fails else "output"
             piece += f'<div class="{kind}"><pre tabindex="0">{text}</pre></div>'
-        piece = f'<div class="cell">{piece}</div>'
+        piece = f'<div class="cell" data-cell="{number}">{piece}</div>'
+        number += 1
         if "celltag_solution" in _classes(cell):
             piece = f'<details class="solution"><summary>Solution</summary>{piece}</details>'
         out.append(piece)

@@ -18,11 +18,11 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.livereload import LiveReloadServer
 from mkdocs.plugins import BasePlugin, CombinedEvent, event_priority, get_plugin_logger
-from mkdocs.structure.files import File, Files, set_exclusions
+from mkdocs.structure.files import File, Files, InclusionLevel, set_exclusions
 from mkdocs.structure.nav import Navigation
 from mkdocs.structure.pages import Page
 
-from llmbook.weave import lab_pages
+from llmbook.weave import lab_pages, live
 from llmbook.weave.blocks import registered
 from llmbook.weave.book import Woven, weave_book
 from llmbook.weave.chapter import SUFFIXES
@@ -32,6 +32,7 @@ from llmbook.weave.machines import Listed, as_text, listing
 from llmbook.weave.pages import SNIPPET, Pages
 from llmbook.weave.palette import colours_of
 from llmbook.weave.serving import Background, with_reload
+from llmbook.weave.sources import package_root
 from llmbook.weave.store import NO_ROOM, check_store, turn
 from llmbook.weave.style import STYLE_SHEET, style_sheet
 
@@ -64,6 +65,7 @@ class WeaveConfig(Config):
     blocks = config_options.Type(str, default="")
     palette = config_options.Type(str, default="")
     labs = config_options.Type(str, default="")
+    live = config_options.Type(bool, default=False)
     style = config_options.Type(bool, default=True)
     fork = config_options.Type(bool, default=True)
 
@@ -100,6 +102,9 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
             raise PluginError(f"llmbook-weave in mkdocs.yml: {error}") from None
         if self.site.labs and "mkdocs-jupyter" not in config.plugins:
             raise PluginError("llmbook-weave in mkdocs.yml: labs need the plugin mkdocs-jupyter")
+        pyodide = Path(config.docs_dir, live.FOLDER, "pyodide-lock.json")
+        if self.config.live and not pyodide.is_file():
+            raise PluginError(f"llmbook-weave in mkdocs.yml: live: {live.NO_PYODIDE}")
         if self.config.style and STYLE_SHEET not in config.extra_css:
             config.extra_css.insert(0, STYLE_SHEET)
         for extension in NEEDED:
@@ -211,13 +216,33 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
                 page.is_modified = lambda: True  # type: ignore[method-assign]
             if uri.endswith(".py") and woven.notebook:
                 files.remove(page)
-            for notebook in filter(None, (woven.notebook, woven.empty)):
+            for notebook in filter(None, (woven.notebook, woven.empty, woven.live)):
                 folder, *name = notebook.relative_to(self.cache).parts
                 source, target = str(self.cache / folder), config.site_dir
                 copy = File("/".join(name), source, target, config.use_directory_urls)
                 copy.inclusion = page.inclusion
                 files.append(copy)
+        if self.config.live:
+            self._add_live(files, config)
         return files
+
+    def _add_live(self, files: Files, config: MkDocsConfig) -> None:
+        """Add what live cells load, but for Pyodide, which the book has among its own files."""
+
+        def add(name: str, **made: Any) -> None:  # whatever `exclude_docs` says
+            uri, included = f"{live.FOLDER}/{name}", InclusionLevel.INCLUDED
+            files.append(File.generated(config, uri, inclusion=included, **made))
+
+        pyodide = Path(config.docs_dir) / live.FOLDER
+        book = live.packed(self.config.package)
+        data = set().union(*(live.known(woven.live)[1] for woven in self.woven.values()))
+        parts = live.parts(pyodide, len(book), data, live.missing(self.pages.modules))
+        made: dict[str, str | bytes] = {**live.own_files(), "book.zip": book, "parts.json": parts}
+        for name, content in made.items():
+            add(name, content=content)
+        for place in data:
+            source = package_root(place.partition("/")[0]).parent / place
+            add(place, abs_src_path=str(source))
 
     def _is_source(self, file: File) -> bool:
         """Whether a file is a page that a reader gets, or a lab."""
@@ -306,9 +331,25 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
             log.error(f"{page.file.abs_src_path}:{line}: {unescape(why)}")
         linked = r'href="[^"]*" data-page="([^"]+)"'
         html = re.sub(linked, lambda m: f'href="{self._address(m[1], page, files)}"', html)
+        html = self._with_live(html, page, files)
         if "autorefs" not in config.plugins:  # there is nothing that a listing's name could lead to
             html = re.sub(r"</?autoref\b[^>]*>", "", html)
         return html
+
+    def _with_live(self, html: str, page: Page, files: Files) -> str:
+        """A page that loads the script of its live cells; of a lab, only these are marked."""
+        uri = page.file.src_uri
+        woven = self.woven.get(uri) or self.woven.get(uri.removesuffix(".ipynb") + ".py")
+        known, _ = live.known(woven.live if woven else None)
+        if uri.endswith(".ipynb"):
+            mark = r' data-cell="(\d+)"'
+            html = re.sub(mark, lambda m: m[0] if int(m[1]) in known else "", html)
+        if not known or not woven or not woven.live:
+            return html
+        script = files.src_uris[f"{live.FOLDER}/live.js"].url_relative_to(page.file)
+        cells = files.src_uris["/".join(woven.live.relative_to(self.cache).parts[1:])]
+        address = cells.url_relative_to(page.file)
+        return f'{html}\n<script type="module" src="{script}" data-cells="{address}"></script>'
 
     @event_priority(-30)  # after mkdocstrings
     def _write_api_files(self, env: Environment, **_: Any) -> None:

@@ -12,11 +12,13 @@ from llmbook.weave.chapter import Chapter, Part, WeaveError
 from llmbook.weave.engine import Result
 from llmbook.weave.kernel import FIGURE
 from llmbook.weave.listing import fenced, listing, source
+from llmbook.weave.live import Live
 from llmbook.weave.notebook import code_cell, markdown_cell, notebook
 
 Block = Callable[[str], str]
 Output = dict[str, Any]  # of a cell, in nbformat's form
 REFERENCE = re.compile(r"(?<![\w`])@(fig-[\w-]+)")
+STILL = Live({}, {})  # no browser runs anything
 WIDE = 620  # pixels: what is wider, or has several panels, leaves the column of text
 
 
@@ -56,6 +58,7 @@ class _Piece:
         outputs: What a cell gave.
         figure: What a cell draws, if it is shown.
         error: What stopped the chapter in this cell.
+        mark: The attribute by which a page's script finds a live cell or value.
     """
 
     part: Part
@@ -63,9 +66,12 @@ class _Piece:
     outputs: list[Output] = field(default_factory=list)
     figure: _Figure | None = None
     error: WeaveError | None = None
+    mark: str = ""
 
 
-def weave(chapter: Chapter, result: Result | WeaveError | None, book: Book) -> tuple[str, str]:
+def weave(
+    chapter: Chapter, result: Result | WeaveError | None, book: Book, live: Live = STILL
+) -> tuple[str, str]:
     """The chapter as plain Markdown with outputs and figures, and as an executed notebook.
 
     Args:
@@ -73,6 +79,7 @@ def weave(chapter: Chapter, result: Result | WeaveError | None, book: Book) -> t
         result: Its outputs; an error is shown at its place, or first if that is in no cell; `None`
             for a chapter without cells.
         book: What chapters share; its figure counts go up.
+        live: Which cells and values a browser can run.
 
     Returns:
         Markdown and the notebook's JSON.
@@ -84,7 +91,7 @@ def weave(chapter: Chapter, result: Result | WeaveError | None, book: Book) -> t
     outputs = _outputs(chapter, result)
     figures = _numbered(chapter, outputs, book)
     error = result if isinstance(result, WeaveError) else None
-    pieces = list(_pieces(chapter, outputs, figures, error, book))
+    pieces = list(_pieces(chapter, outputs, figures, error, book, live))
     numbers = {figure.label: figure.number for figure in figures.values()}
     page = "".join(map(_on_page, pieces))
     if error and not any(piece.error for piece in pieces):
@@ -148,13 +155,16 @@ def _pieces(
     figures: Mapping[int, _Figure],
     error: WeaveError | None,
     book: Book,
+    live: Live,
 ) -> Iterator[_Piece]:
     """Each part of the chapter with what it shows."""
+    number = -1
     for index, part in enumerate(chapter.parts):
         if part.kind == "inline":
             given = outputs.get(index)
             shown = "?" if given is None else "".join(o.get("text", "") for o in given).strip()
-            yield _Piece(part, shown)
+            mark = f' data-cell="{live.values[index]}"' if index in live.values else ""
+            yield _Piece(part, shown, mark=mark)
         elif part.kind == "block":
             try:
                 yield _Piece(part, book.blocks[part.options["name"]](part.text) + "\n")
@@ -166,7 +176,9 @@ def _pieces(
             here = error if error and _is_in(error, chapter, part) else None
             gave, figure = outputs.get(index, []), figures.get(index)
             _check_forms(chapter, part, gave)
-            yield _Piece(part, part.text, gave, figure, here)
+            number += 1
+            mark = f' data-cell="{number}"' if number in live.cells else ""
+            yield _Piece(part, part.text, gave, figure, here, mark)
         else:
             yield _Piece(part, part.text)
 
@@ -221,7 +233,7 @@ def _on_page(piece: _Piece) -> str:
     """A part as Markdown."""
     if piece.part.kind == "inline":
         title = _value(piece.part.text)
-        return f'<span class="value" title="{title}">{_value(piece.text)}</span>'
+        return f'<span class="value"{piece.mark} title="{title}">{_value(piece.text)}</span>'
     if piece.part.kind == "listing":
         return listing(piece.part.options["listing"], piece.text)
     if piece.error:
@@ -286,7 +298,8 @@ def _cell(piece: _Piece) -> str:
     shown = "".join(_boxes(part, before))
     out = ""
     if hide not in {"input", "all"}:
-        out = f'<div class="cell"{volatile} markdown="1">\n\n{_code(part)}{shown}\n</div>\n\n'
+        marks = f'class="cell"{piece.mark}{volatile} markdown="1"'
+        out = f"<div {marks}>\n\n{_code(part)}{shown}\n</div>\n\n"
     elif shown:
         out = _outputs_alone(part, shown)
     if piece.figure:
@@ -355,7 +368,7 @@ def _figure(piece: _Piece) -> str:
     )
     return (
         f'<figure class="figure{" wide" if wide else ""}" id="{figure.label}"'
-        f'{_volatile(piece.part)} markdown="1">\n'
+        f'{piece.mark}{_volatile(piece.part)} markdown="1">\n'
         f'<div class="drawings">{panels}</div>\n'
         f'<figcaption markdown="span">**[Figure {figure.number}](#{figure.label})** '
         f"{options['caption']}</figcaption>\n</figure>\n\n"

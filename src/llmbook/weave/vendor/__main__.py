@@ -1,11 +1,13 @@
 """`python -m llmbook.weave.vendor`: refresh the vendored files and draw the mermaid diagrams.
 
 Needs npm, a Chromium and the packages fonttools, brotli and playwright. It alone needs the
-network; what it writes is committed, with checksums in `docs/assets/vendored.txt`.
+network; what it writes is committed, with checksums in `docs/assets/vendored.txt`. With the word
+`live` it makes only what live cells load, and needs npm and pip alone.
 """
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +17,7 @@ from pathlib import Path
 
 from llmbook.plots.palette import LIGHT
 from llmbook.weave import diagrams
+from llmbook.weave.vendor import live
 
 HERE = Path(__file__).parent
 PACKAGES = {
@@ -193,25 +196,29 @@ def main() -> None:
         sys.exit("run this at the root of the repository")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        (root / "package.json").write_text(json.dumps({"dependencies": PACKAGES, "private": True}))
+        packages = {**PACKAGES, **live.PACKAGES}
+        (root / "package.json").write_text(json.dumps({"dependencies": packages, "private": True}))
         subprocess.run(
             ["npm", "install", "--no-audit", "--no-fund", "--silent"], cwd=root, check=True
         )
         node = root / "node_modules"
-        fonts(node, docs / "assets/fonts", HERE.parents[1] / "fonts")
-        katex(node, docs / "assets/katex")
-        draw(node, docs)
+        if sys.argv[1:] != ["live"]:
+            fonts(node, docs / "assets/fonts", HERE.parents[1] / "fonts")
+            katex(node, docs / "assets/katex")
+            draw(node, docs)
+        live.make(node, root, docs / "assets/live")
     made = [
         *sorted((docs / "assets/fonts").iterdir()),
         *sorted((docs / "assets/katex").rglob("*.*")),
+        *sorted((docs / "assets/live").iterdir()),
         HERE / "katex.min.js",
     ]
     lines = [
-        f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.as_posix()}"
+        f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {os.path.relpath(file)}"
         for file in made
         if file.is_file()
     ]
-    versions = "".join(f"# {name} {version}\n" for name, version in PACKAGES.items())
+    versions = "".join(f"# {name} {version}\n" for name, version in packages.items())
     (docs / "assets/vendored.txt").write_text(versions + "\n".join(lines) + "\n", encoding="utf-8")
 
 
