@@ -109,7 +109,11 @@ _ZERO = np.zeros((6, 32))
         (_WORDS, {(0, "b"): _ZERO + 1, (1, "c"): _ZERO}),
     ],
     ("x = x + sum(now.values())", "pass", "what the heads say is not added to the words"),
-    ("if head[0] == layer", "if layer == 1", "the heads of the first layer say nothing"),
+    (
+        "if head[0] == layer",
+        "if layer == 1",
+        "all heads read the same x: the second layer reads what the first has added",
+    ),
     ("patch.get(head, say(x, *HEADS[head]))", "say(x, *HEADS[head])", "the patch is not used"),
     (
         "patch.get(head, say(x, *HEADS[head]))",
