@@ -100,6 +100,7 @@ CONCLUSIONS: dict[str, Callable[[dict[str, Any]], bool]] = {
     ),
     "masking": lambda made: (
         np.mean(made["both"]) > 1.3 * np.mean(made["left"]) > 2 * np.mean(made["most"])
+        and np.mean(made["both"]) > 1.2 * np.mean(made["two"]) > 1.2 * np.mean(made["left"])
         and np.median(
             [
                 made["between"].get((made["words"][i - 1], made["words"][i + 1]), Counter()).total()
@@ -118,13 +119,21 @@ CONCLUSIONS: dict[str, Callable[[dict[str, Any]], bool]] = {
         and len("".join(made["texts"]).encode()) < 1.001 * len("".join(made["texts"]))
     ),
     "t5_spans": lambda made: made["budget"](512, 0.15, 3.0) == (77, 26),
-    "counting": lambda made: all(made["llama"](*s) == count for s, count in made["models"].values()),
+    "counting": lambda made: (
+        all(made["llama"](*s) == count for s, count in made["models"].values())
+        and all(
+            s[0] * made["feed_forward"](s[1], s[5], True, False) > count / 2
+            for s, count in made["models"].values()
+        )
+        and 12 * made["feed_forward"](768, 3072, False, True)
+        < made["gpt2"](12, 768, 12, 50257, 1024) / 2
+    ),
     "scaling_law": lambda made: (
         made["error"].max() < 0.11
         and 2 * made["error"][made["small"]].mean() < made["error"][~made["small"]].mean()
     ),
     "contrastive": lambda made: (
-        made["found"](made["told"]) > 30 / 297 and (made["guess"] == made["labels"][1500:]).mean() > 0.5
+        made["found"](made["told"]) > 30 / 297 and (made["guess"] == made["labels"][1500:])[made["missed"]].mean() > 0.5
     ),
     "codes": lambda made: (
         made["error"](made["test"], made["codebook"])
@@ -132,9 +141,13 @@ CONCLUSIONS: dict[str, Callable[[dict[str, Any]], bool]] = {
     ),
     "canary": lambda made: (
         min(made["exposures"](1, 9)) > 13.2 > 13 > max(made["exposures"](1, 4)) > 2 * max(made["exposures"](0, 9))
+        and min(made["exposures"](1, 4)) > np.log2(10_000 / 8.5)
+        and abs(np.mean(made["exposures"](0, 9)) - 1) < 0.01
     ),
     "private_step": lambda made: (
         np.mean(made["accuracies"][20]) > 0.85 > np.mean(made["accuracies"][320]) > 0.55
+        and abs(np.mean(made["accuracies"][20]) - np.mean(made["accuracies"][0])) < 0.01
+        and np.mean(made["accuracies"][20]) > np.mean(made["accuracies"][80]) + 0.02
     ),
     "group_fairness": lambda made: (
         made["found"]["African-American"]["FPR"] > 1.9 * made["found"]["Caucasian"]["FPR"]

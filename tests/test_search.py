@@ -88,7 +88,7 @@ def test_a_function_is_found_in_every_module(ask: Ask, parsed: "dict[str, Tag]")
             headings = content.select(f".doc-{kind} > .doc-heading[id]")
             names = [str(heading["id"]) for heading in headings]
             if names := [name for name in names if not name.split(".")[-2][0].isupper()]:
-                name = min(names, key=lambda name: everywhere[name.split(".")[-1]])
+                name = min(names, key=rarity)
                 place, short = f"{page}#{name}", name.split(".")[-1]
                 if everywhere[short] == 1:
                     assert any(place in links for links in ask(short)), place

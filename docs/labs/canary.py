@@ -227,7 +227,8 @@ for n in (4, 9):
 # For this model once is enough: it forgets nothing. The one that sees three letters has all eight
 # codes among its first guesses and cannot say whose is whose, since the name is farther away. The
 # one that sees eight letters ties code to name, and its first guess is right each time. A secret
-# that was not planted has about one bit: as many as a rank drawn at random has on average.
+# that was not planted has about one bit: most codes cost the same then, so its rank is near the
+# middle. (A rank drawn at random has 1.44 bits on average.)
 #
 # ## An open question
 #

@@ -78,7 +78,7 @@ lab.encode.check(encode)
 
 # %% tags=["wrong"]
 def mistaken(x, codebook):
-    return -(x @ codebook.T).argmin(axis=1)
+    return (x @ codebook.T).argmax(axis=1)
 
 
 try:

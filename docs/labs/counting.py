@@ -273,8 +273,8 @@ for name, (sizes, _) in models.items():
     )
 
 # %% [markdown]
-# Most of a model is in its feed-forward networks, though attention gave the architecture its
-# name. In a small model the vocabulary weighs more.
+# Most of each of these three is in its feed-forward networks, though the paper of 2017 is called
+# *Attention Is All You Need*. In the small one the vocabulary weighs more. Is it so in GPT-2, too?
 #
 # ## An open question
 #

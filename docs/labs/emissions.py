@@ -176,7 +176,7 @@ for wh in (0.1, 0.24, 3.0):
 # %% [markdown]
 # ## 5. What is not known
 #
-# Most sentences about energy hold one number where there is a range. Multiply ranges.
+# Many a sentence about energy holds one number where there is a range. Multiply ranges.
 
 
 # %% tags=["exercise"]

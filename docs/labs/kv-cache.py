@@ -223,7 +223,7 @@ for name, sizes in models.items():
 # %% [markdown]
 # Sharing keys and values among four query heads takes a quarter of the memory, and four times as
 # many texts fit beside each other. (The weights of the model need room as well; they are left out
-# here. GPT-2 was trained on 1,024 positions.)
+# here. GPT-2 was trained on 1,024 positions, Llama 2 on 4,096.)
 #
 # ## An open question
 #

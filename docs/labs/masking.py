@@ -187,24 +187,26 @@ lab.fill.check(fill)
 # ## Both sides against one
 #
 # Hide 15 % of the words of an address of 2019, with your own mask, and fill the gaps with counts
-# from the addresses since 1960, without that one: once from both sides, once from the left alone,
-# as a GPT must.
+# from the addresses since 1960, without that one: from both sides; from the left alone, as a GPT
+# must; and from two words on the left, which are as many as both sides have.
 
 # %%
 between, after = defaultdict(Counter), defaultdict(Counter)
+behind = defaultdict(Counter)
 for address in sotu(since=1960):
     if address.year != 2019:
         read = re.findall(r"[a-z']+", address.text.lower())
         for left, word, right in zip(read, read[1:], read[2:]):
             between[left, right][word] += 1
             after[left][word] += 1
+            behind[word, left][right] += 1
 
 (text,) = (
     address.text for address in sotu(since=2019) if address.year == 2019
 )
 words = np.array(re.findall(r"[a-z']+", text.lower()))
 hidden = choose(words, [], np.random.default_rng(0).random(len(words)))
-places = [i for i in np.flatnonzero(hidden) if 0 < i < len(words) - 1]
+places = [i for i in np.flatnonzero(hidden) if 1 < i < len(words) - 1]
 both = [
     fill(words[i - 1], words[i + 1], between, after) == words[i]
     for i in places
@@ -213,18 +215,23 @@ left = [
     fill(words[i - 1], words[i + 1], {}, after) == words[i]
     for i in places
 ]
+two = [
+    fill(words[i - 1], words[i - 2], behind, after) == words[i]
+    for i in places
+]
 most = [words[i] == "the" for i in places]
 for name, right in (
     ("both sides", both),
     ("left side", left),
+    ("two left", two),
     ("always the", most),
 ):
     print(f"{name:10} {np.mean(right):.0%} of {len(places)} gaps")
 
 # %% [markdown]
-# The second neighbour helps, though more than half of these pairs of neighbours had been seen twice
-# at most. That is one reason to read in both directions, as BERT does, where no text has to be
-# continued.
+# The neighbour on the right helps, and more than a second one on the left, though more than half of
+# these pairs of neighbours had been seen twice at most. That is one reason to read in both
+# directions, as BERT does, where no text has to be continued.
 #
 # ## An open question
 #

@@ -128,7 +128,7 @@ def smoothed(tables, context, letter, size):
 lab.smoothed.check(smoothed)
 
 # %% [markdown]
-# One line less, and a letter that is new costs nothing:
+# One condition more, and a letter that is new here costs what it did before:
 
 
 # %% tags=["wrong"]

@@ -224,9 +224,9 @@ for what, broken, wrong in [
 
 # %% [markdown]
 # Head d restores the answer in both cases: it says it. Head a does so in the first only. It tells
-# each word which word came before it; where that is the same in both texts, exchanging what it said
-# changes nothing, though d could not work without it. What a patch can find depends on what was
-# broken.
+# each word which word came before it. Head d looks for the word that came after a 3; in the second
+# pair of texts this is told alike, so exchanging what a said changes nothing, though d does not
+# work without a. What a patch can find depends on what was broken.
 #
 # Heads b and c restore nothing here. Would the answer be the same without them? Silence each head
 # in turn:

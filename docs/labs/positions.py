@@ -9,11 +9,11 @@
 # %% [markdown]
 # # Lab: positions
 #
-# Attention does not know in which order its words stand. You give it two ways to know: waves that
-# are added to the words, as in the first Transformer, and rotations of queries and keys, as in most
-# models today. You need this book's package ([how to install it](../reproduce.md#install)), sine
-# and cosine, the [lab on attention](attention-by-hand.py), and about half an hour. The
-# [chapter on positions](../transformer/positions.md) explains every step.
+# Without a mask, attention does not know in which order its words stand. You give it two ways to
+# know: waves that are added to the words, as in the first Transformer, and rotations of queries and
+# keys, as in most models today. You need this book's package ([how to install
+# it](../reproduce.md#install)), sine and cosine, the [lab on attention](attention-by-hand.py), and
+# about half an hour. The [chapter on positions](../transformer/positions.md) explains every step.
 #
 # Put your code in place of the dots, run the cell, then run the check below it. A check tries your
 # function on several inputs and says what went wrong. Solutions are folded; the empty notebook has
@@ -248,6 +248,6 @@ for name, of in [
 # ## An open question
 #
 # Your rotary scores work at position 100,000 as well as at 10. A model that was trained on texts
-# of 2,000 tokens mostly does not. Which of its hands have it never seen turn that far? Compute
+# of 2,000 tokens mostly does not. Which of its hands has it never seen turn that far? Compute
 # `2 * np.pi / frequencies(64, 10000.0)`, the steps in a whole turn of each, and think about what
 # you would change. Nobody checks this answer.

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Lab: a private step
 #
-# You train a classifier so that nobody can tell from its weights whether a given record was there,
+# You train a classifier so that its weights say little about whether a given record was there,
 # count the ε that you may state, and see what it costs. You need this book's package
 # ([how to install it](../reproduce.md#install)), gradients of logistic regression, and about half
 # an hour. The [chapter on privacy](../challenges/privacy.md) explains every step.
@@ -220,9 +220,9 @@ for multiplier in (0, 5, 20, 80, 320):
     )
 
 # %% [markdown]
-# More noise, a smaller ε, and fewer right answers; always saying *odd* would be right in about half
-# the cases. With a thousand times as many records, the same noise would hardly show, since it is
-# divided by their number.
+# More noise, a smaller ε, and in the end fewer right answers: the first two steps cost none that
+# five runs would show. Always saying *odd* would be right in about half the cases. With a thousand
+# times as many records, the same noise would hardly show, since it is divided by their number.
 #
 # The number of records counts as known to everybody. And two things are not counted. The mean that
 # was taken away from the pictures came from the same records, without noise. And we looked at

@@ -98,7 +98,7 @@ lab.target_of.check(target_of)
 print(" ".join(target_of(words, spans)))
 
 # %% [markdown]
-# Without sentinels in the target, nobody could say where a word belongs:
+# Without sentinels in the target, it does not say where one span ends and the next begins:
 
 
 # %% tags=["wrong"]

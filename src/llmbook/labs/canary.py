@@ -8,7 +8,15 @@ from llmbook.labs.grader import exercise
 
 
 @exercise(
-    lambda rng: [("abab", 2), ("abab", 1), ("abcabd", 3), ("a", 3), ("", 2), ("code 1234.", 5)],
+    lambda rng: [
+        ("abab", 2),
+        ("abab", 1),
+        ("abcabd", 3),
+        ("a", 3),
+        ("", 2),
+        ("code 1234.", 5),
+        ("aaaa", 2),
+    ],
     ("text[i : i + n]", "text[i : i + n + 1]", "these are pieces of n + 1 letters"),
     ("range(len(text) - n + 1)", "range(len(text) - n)", "the last piece of the text is missing"),
     (
@@ -20,6 +28,11 @@ from llmbook.labs.grader import exercise
         "range(len(text) - n + 1)",
         "range(len(text))",
         "pieces at the end are shorter: leave them out",
+    ),
+    (
+        "Counter(text[i : i + n] for i in range(len(text) - n + 1))",
+        "{text[i : i + n]: text.count(text[i : i + n]) for i in range(len(text) - n + 1)}",
+        "text.count goes on after each piece: in aaaa, aa stands three times",
     ),
     right="every piece of n letters, with how often it occurs",
 )

@@ -72,8 +72,8 @@ def distances(x, codebook):
         "these are the codes' vectors: hand back their numbers",
     ),
     (
-        "distances(x, codebook)",
-        "-(x @ codebook.T)",
+        "distances(x, codebook).argmin(axis=1)",
+        "(x @ codebook.T).argmax(axis=1)",
         "the largest dot product prefers long codes: take the nearest",
     ),
     right="one whole number stands for each vector",

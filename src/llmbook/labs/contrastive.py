@@ -160,16 +160,17 @@ def found(logits):
     return (logits.argmax(axis=1) == np.arange(len(logits))).mean()
 
 
-def train(pairs, similarities, gradient, steps=300, width=16, temperature=0.1, seed=0):
+def train(pairs, similarities, gradient, steps=300, width=16, temperature=0.1, batch=128, seed=0):
     """Learn two matrices, one for each kind, so that pairs find each other.
 
     Args:
         pairs: Two tables with a row for each pair.
         similarities: Your function.
         gradient: Your function.
-        steps: Of Adam, each with 128 pairs.
+        steps: Of Adam.
         width: Numbers of the common space.
         temperature: Of the loss.
+        batch: Pairs in a step.
         seed: Of first weights and batches.
 
     Returns:
@@ -179,7 +180,7 @@ def train(pairs, similarities, gradient, steps=300, width=16, temperature=0.1, s
     weights = [rng.normal(size=(each.shape[1], width)) / each.shape[1] ** 0.5 for each in pairs]
     mean, square = ([np.zeros_like(w) for w in weights] for _ in range(2))
     for step in range(1, steps + 1):
-        rows = rng.choice(len(pairs[0]), 128, replace=False)
+        rows = rng.choice(len(pairs[0]), batch, replace=False)
         seen = [each[rows] for each in pairs]
         made = [x @ w for x, w in zip(seen, weights)]
         units = [y / np.linalg.norm(y, axis=1, keepdims=True) for y in made]

@@ -142,7 +142,7 @@ def gpt2(layers, d_model, heads, vocab, positions):
     (
         "kv_heads, d_head, False",
         "heads, d_head, False",
-        "keys and values have kv_heads heads, fewer than the queries",
+        "keys and values have kv_heads heads, not those of the queries",
     ),
     right="no offsets, a gate, shared keys, tied or not",
 )

@@ -146,7 +146,7 @@ def _scored(rng, most):
     (
         "range(1, 12)",
         "range(1, 11)",
-        "with a rate of 0, nobody may be flagged: allow 11, which nobody has",
+        "even from 10 on, too many may be flagged wrongly: allow 11, which nobody has",
     ),
     (
         "false_positive_rate(labels, scores >= least)",

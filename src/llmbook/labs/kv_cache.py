@@ -142,7 +142,7 @@ def generate(text, wq, wk, wv):
     ("2 * d * d", "d * d", "a key and a value are made for each word: count both"),
     ("2 * d * d", "2 * d", "a row times a matrix of d × d takes d² products"),
     ("length * each", "each", "with a cache, each of the words makes one key and value"),
-    right="the square of the length, or with a cache the length",
+    right="the length squared, halved; with a cache the length",
 )
 def products(length, d):
     """Products to make keys and values for `length` words one by one:

@@ -107,9 +107,14 @@ _ZERO = np.zeros((6, 32))
         ([0, 1, 2, 1, 4, 2], {}),
         ([0, 6], {}),
         (_WORDS, {(0, "b"): _ZERO + 1, (1, "c"): _ZERO}),
+        (_WORDS, {(0, "a"): rng.normal(size=(6, 32))}),
     ],
     ("x = x + sum(now.values())", "pass", "what the heads say is not added to the words"),
-    ("if head[0] == layer", "if layer == 1", "the heads of the first layer say nothing"),
+    (
+        "if head[0] == layer",
+        "if layer == 1",
+        "all heads read the same x: the second layer reads what the first has added",
+    ),
     ("patch.get(head, say(x, *HEADS[head]))", "say(x, *HEADS[head])", "the patch is not used"),
     (
         "patch.get(head, say(x, *HEADS[head]))",
@@ -125,6 +130,17 @@ _ZERO = np.zeros((6, 32))
         "x[-1, ANSWER]",
         "x[0, ANSWER]",
         "this is the answer at the first word: the last one is asked",
+    ),
+    (
+        "now = {head: patch.get(head, say(x, *HEADS[head])) for head in HEADS "
+        "if head[0] == layer}\n"
+        "        x = x + sum(now.values())",
+        "now = {}\n"
+        "        for head in HEADS:\n"
+        "            if head[0] == layer:\n"
+        "                now[head] = patch.get(head, say(x, *HEADS[head]))\n"
+        "                x = x + now[head]",
+        "a head reads what the one before it has added: the heads of a layer read the same x",
     ),
     right="two layers that add up, each head replaceable",
 )

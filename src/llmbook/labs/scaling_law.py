@@ -145,6 +145,8 @@ _GRID = [0.2, 0.3, 0.4, 0.5, 0.6]
         (*_made(rng, 0.4, 0.6, 0.01), _GRID),
         (*_made(rng, 0.6, 0.2, 0.05), _GRID),
         (*_made(rng, 0.3, 0.3, 0.0), [0.3]),
+        (*_made(rng, 0.3, 0.5, 0.3), _GRID),
+        (*_made(rng, 0.3, 0.5, 0.3), _GRID),
     ],
     (
         "if error < best:",
@@ -156,6 +158,11 @@ _GRID = [0.2, 0.3, 0.4, 0.5, 0.6]
         "((loss(law, parameters, tokens) - losses) ** 2).sum()",
         "abs((loss(law, parameters, tokens) - losses).sum())",
         "errors of both signs cancel: square each one before you add",
+    ),
+    (
+        "((loss(law, parameters, tokens) - losses) ** 2).sum()",
+        "abs(loss(law, parameters, tokens) - losses).sum()",
+        "these are absolute errors: square each one",
     ),
     (
         "((loss(law, parameters, tokens) - losses) ** 2).sum()",

@@ -132,6 +132,8 @@ def restore(source, target):
         (20, 0.5, 1.0),
         (512, 0.5, 10.0),
         (40, 0.15, 2.0),
+        (100, 0.132, 3.0),
+        (100, 0.128, 3.0),
     ],
     (
         "round(hidden / mean)",
@@ -150,6 +152,16 @@ def restore(source, target):
     ),
     ("round(hidden / mean)", "int(hidden / mean)", "the number of spans is cut off: round it"),
     ("round(length * rate)", "int(length * rate)", "the number of words is cut off: round it"),
+    (
+        "round(length * rate)",
+        "int(np.ceil(length * rate))",
+        "the number of words is always rounded up: round it",
+    ),
+    (
+        "round(hidden / mean)",
+        "int(np.ceil(hidden / mean))",
+        "the number of spans is always rounded up: round it",
+    ),
     (
         "return hidden, max",
         "return length - hidden, max",

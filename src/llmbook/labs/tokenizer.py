@@ -63,6 +63,7 @@ def count_pairs(words):
         (tuple("banana"), ("a", "n")),
         ((), ("a", "b")),
         (tuple("bacab"), ("a", "b")),
+        (("xa", "ay", "a", "a"), ("a", "a")),
     ],
     (
         "symbols[i] + symbols[i + 1]",
@@ -77,6 +78,11 @@ def count_pairs(words):
         "only the first place is merged: go through the whole word",
     ),
     ("merged.append(symbols[i])", "pass", "symbols that are not merged are lost: keep them"),
+    (
+        "return tuple(merged)",
+        'return tuple(" ".join(symbols).replace(" ".join(pair), "".join(pair)).split())',
+        "in a string a pair may begin within a symbol: compare whole symbols",
+    ),
     right="the pair is one symbol now, wherever it stood",
 )
 def merge(symbols, pair):
