@@ -42,7 +42,7 @@ class Setup:
 
     share: float = 0.02
     student: Variant = STUDENT
-    steps: tuple[int, ...] = (150, 300, 600, 1200)
+    steps: tuple[int, ...] = (75, 150, 300, 600)
     batch: int = 16
     seq: int = 64
     temperature: float | int = 2.0
