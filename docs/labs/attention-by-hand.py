@@ -154,7 +154,9 @@ labs.check_output(output, query, key, value, labs.no_later(words))
 # %%
 from llmbook.numpy_attention import self_attention
 
-theirs, _ = self_attention(query.astype(float), key.astype(float), value.astype(float), mask)
+theirs, _ = self_attention(
+    query.astype(float), key.astype(float), value.astype(float), mask
+)
 print("the same:", np.allclose(theirs, output))
 
 # %% [markdown]
@@ -172,7 +174,9 @@ result = ...
 # %% tags=["solution"]
 def attention(query, key, value):
     scores = query @ key.T / np.sqrt(query.shape[-1])
-    weights = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
+    weights = np.exp(scores) / np.exp(scores).sum(
+        axis=-1, keepdims=True
+    )
     return weights @ value
 
 

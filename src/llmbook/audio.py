@@ -8,8 +8,8 @@ from jaxtyping import Float, Num
 from llmbook.sizes import whole
 
 RATE: Final = 16_000  # samples a second
-_WINDOW: Final = 400  # samples, 25 ms
-_HOP: Final = 160  # samples, 10 ms
+WINDOW: Final = 400  # samples, 25 ms
+HOP: Final = 160  # samples, 10 ms
 
 
 def log_mel(
@@ -65,12 +65,12 @@ def log_mel(
     if seconds is not None:
         length = round(seconds * RATE)
         wave = np.pad(wave[:length], (0, max(0, length - wave.size)))
-    if wave.size < _WINDOW:
-        raise ValueError(f"wave must have at least {_WINDOW} samples, got {wave.size}")
-    padded = np.pad(wave, _WINDOW // 2, mode="reflect")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::_HOP]
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_WINDOW) / _WINDOW)
-    energies = np.abs(np.fft.rfft(windows[: wave.size // _HOP] * hann)) ** 2
+    if wave.size < WINDOW:
+        raise ValueError(f"wave must have at least {WINDOW} samples, got {wave.size}")
+    padded = np.pad(wave, WINDOW // 2, mode="reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)
+    energies = np.abs(np.fft.rfft(windows[: wave.size // HOP] * hann)) ** 2
     logarithm = np.log10(np.maximum(mel_filters(num_mels) @ energies.T, 1e-10))
     frames: Float[np.ndarray, "num_mels frames"] = np.maximum(logarithm, logarithm.max() - 8)
     return frames / 4 + 1
@@ -100,7 +100,7 @@ def mel_filters(num_mels: int = 80) -> Float[np.ndarray, "num_mels frequencies"]
     if num_mels < 1:
         raise ValueError(f"num_mels must be at least 1, got {num_mels}")
     corners = _hertz(np.linspace(0, 15 + 27 * np.log(8) / np.log(6.4), num_mels + 2))
-    frequencies = np.arange(_WINDOW // 2 + 1) * RATE / _WINDOW
+    frequencies = np.arange(WINDOW // 2 + 1) * RATE / WINDOW
     low, middle, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
     rising, falling = (frequencies - low) / (middle - low), (high - frequencies) / (high - middle)
     height = 2 / (high - low)

@@ -76,8 +76,76 @@ def clips() -> Clips:
         )
 
 
+def resampled(
+    sound: Float[np.ndarray, " samples"], rate: int, to: int
+) -> Float[np.ndarray, " others"]:
+    """The same sound with another number of samples a second; pitches above half of it are lost.
+
+    Args:
+        sound: Samples.
+        rate: How many there are in a second.
+        to: How many there shall be.
+
+    Examples:
+        >>> resampled(np.ones(8), 16_000, 8_000).tolist()
+        [1.0, 1.0, 1.0, 1.0]
+    """
+    count = round(len(sound) * to / rate)
+    spectrum = np.fft.rfft(sound)[: count // 2 + 1]
+    found: Float[np.ndarray, " others"] = np.fft.irfft(spectrum, count) * count / len(sound)
+    return found
+
+
+def wav(sound: Float[np.ndarray, " samples"], rate: int = RATE, to: int = 8_000) -> bytes:
+    """A small file of a sound, for a page: one channel of eight bits.
+
+    Args:
+        sound: Samples from -1 to 1; what is louder is cut.
+        rate: How many there are in a second.
+        to: How many the file has; 8,000 are a telephone's.
+
+    Examples:
+        >>> len(wav(np.zeros(16_000)))
+        8044
+    """
+    levels = np.clip(resampled(sound, rate, to) * 127 + 128, 0, 255).round().astype(np.uint8)
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(1)
+        file.setframerate(to)
+        file.writeframes(levels.tobytes())
+    return buffer.getvalue()
+
+
+def mel_frames(sound: Float[np.ndarray, " samples"], rate: int) -> UInt8[np.ndarray, "frames 32"]:
+    """Turn a sound into frames of 20 ms.
+
+    Args:
+        sound: Samples from -1 to 1.
+        rate: Samples a second.
+
+    Returns:
+        Loudness, from 0 for eight powers of ten below the loudest to 255.
+
+    Raises:
+        ValueError: If it is shorter than a frame.
+
+    Examples:
+        >>> mel_frames(np.sin(np.arange(8_000)), 16_000).shape
+        (25, 32)
+    """
+    if len(sound) < rate / 50:
+        raise ValueError(f"sound must be at least 20 ms long, got {len(sound)} samples at {rate}")
+    mel = log_mel(resampled(sound, rate, RATE), num_mels=BANDS, seconds=None)
+    mel = mel[:, : mel.shape[1] // 2 * 2].reshape(BANDS, -1, 2).mean(2).T
+    scaled = np.clip(mel - (mel.max() - _RANGE), 0, None) / _RANGE * 255
+    found: UInt8[np.ndarray, "frames 32"] = scaled.round().astype(np.uint8)
+    return found
+
+
 def frames_of(sound: Float[np.ndarray, " samples"], rate: int) -> UInt8[np.ndarray, "frames 32"]:
-    """Turn a sound into frames of 20 ms, without the silence before and after it.
+    """The frames of a word, without the silence before and after it.
 
     Args:
         sound: Samples from -1 to 1.
@@ -87,19 +155,13 @@ def frames_of(sound: Float[np.ndarray, " samples"], rate: int) -> UInt8[np.ndarr
         ValueError: If it is heard for more than 48 frames, or is shorter than one.
 
     Examples:
-        >>> frames_of(np.sin(np.arange(8_000)), 16_000).shape
-        (25, 32)
+        >>> silence = np.zeros(8_000)
+        >>> frames_of(np.concatenate([silence, np.sin(np.arange(8_000)), silence]), 16_000).shape
+        (26, 32)
     """
-    count = round(len(sound) * RATE / rate)
-    if count < RATE // 50:
-        raise ValueError(f"sound must be at least 20 ms long, got {len(sound)} samples at {rate}")
-    spectrum = np.fft.rfft(sound)[: count // 2 + 1]  # resampled by leaving out the highest
-    mel = log_mel(np.fft.irfft(spectrum, count) * count / len(sound), num_mels=BANDS, seconds=None)
-    mel = mel[:, : mel.shape[1] // 2 * 2].reshape(BANDS, -1, 2).mean(2).T
-    scaled = np.clip(mel - (mel.max() - _RANGE), 0, None) / _RANGE * 255
-    loud = np.flatnonzero(scaled.max(1) > 255 / 2)  # within four powers of ten
-    found: UInt8[np.ndarray, "frames 32"]
-    found = scaled[loud[0] : loud[-1] + 1].round().astype(np.uint8)
+    frames = mel_frames(sound, rate)
+    loud = np.flatnonzero(frames.max(1) >= 128)  # within four powers of ten
+    found = frames[loud[0] : loud[-1] + 1]
     if len(found) > FRAMES:
         raise ValueError(
             f"sound must be heard for at most {FRAMES} frames of 20 ms, got {len(found)}"

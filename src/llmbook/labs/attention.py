@@ -1,4 +1,4 @@
-"""Checks for the labs: right answers pass in any form, wrong ones are told why they are wrong.
+"""Checks for the lab on attention: right answers pass in any form, wrong ones hear why.
 
 A check computes the right answer from the same inputs and, where yours differs, tries the usual
 mistakes until one gives exactly what you have. Two right decimals are enough.
@@ -9,14 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from llmbook.labs.grader import WrongAnswer
 from llmbook.numpy_attention import softmax
 
 ABSOLUTE, RELATIVE = 0.006, 0.005  # two decimals, or the precision of bfloat16
 IMPOSSIBLE = 100.0  # a score this far below the others gets no weight in any float format
-
-
-class WrongAnswer(ValueError):  # noqa: N818  (a learner reads the name)
-    """An answer that is not right; the message says what it seems to be instead."""
 
 
 def no_later(words: Sequence[Any]) -> np.ndarray:
@@ -56,7 +53,7 @@ def check_scores(answer: Any, query: Any, key: Any) -> str:
         'Right: a score for each pair of query and key.'
         >>> check_scores([[1.0], [2.0]], query=[[1.0, 1.0]], key=[[1.0, 0.0], [0.0, 2.0]])
         Traceback (most recent call last):
-        llmbook.labs.WrongAnswer: transposed: a row belongs to a query, a column to a key
+        llmbook.labs.grader.WrongAnswer: transposed: a row belongs to a query, a column to a key
     """
     q, k = _input(query), _input(key)
     scores = q @ k.T
@@ -197,7 +194,7 @@ def check_weights(answer: Any, query: Any, key: Any, mask: Any = None) -> str:
         'Right: each row is positive and sums to 1.'
         >>> check_weights([[1.0, 1.0]], query=[[0.0]], key=[[1.0], [2.0]])
         Traceback (most recent call last):
-        llmbook.labs.WrongAnswer: softmax ran over the queries: columns sum to 1, rows should
+        llmbook.labs.grader.WrongAnswer: softmax ran over the queries: columns sum to 1, rows should
     """
     q, k = _input(query), _input(key)
     allowed = _mask(mask, len(q), len(k))
