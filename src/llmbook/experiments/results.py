@@ -53,6 +53,7 @@ EXPERIMENTS = {
     "denoising": Experiment("llmbook.experiments.denoising:run", (0, 1, 2)),
     "denoising-small": Experiment("llmbook.experiments.denoising:small", (0,)),
     "dictation": Experiment("llmbook.experiments.dictation:run", (0, 1, 2)),
+    "distillation": Experiment("llmbook.experiments.distilling:run", (0, 1, 2)),
     "drawings": Experiment("llmbook.experiments.drawings:run", (0, 1, 2)),
     "drawings-small": Experiment("llmbook.experiments.drawings:small", (0,)),
     "emoji": Experiment("llmbook.experiments.emoji:run", (0, 1, 2)),
