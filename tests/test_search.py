@@ -82,6 +82,11 @@ def test_a_function_is_found_in_every_module(ask: Ask, parsed: "dict[str, Tag]")
         for content in parsed.values()
         for heading in content.select(".doc-heading[id]")
     )
+
+    def rarity(name: str) -> tuple[int, int]:
+        short = name.split(".")[-1]
+        return everywhere[short], -len(short)  # `count` is a word of a hundred pages
+
     modules = 0
     for page, content in parsed.items():
         for kind in ("function", "class"):
