@@ -89,7 +89,7 @@ def test_axe_finds_no_violation(browser: Any, address: str, number: int) -> None
     assert not wrong
 
 
-POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'none'"
+POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; media-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'none'"
 
 
 def test_every_page_has_the_policy_and_no_script_of_its_own(site: Path) -> None:
