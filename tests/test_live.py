@@ -99,7 +99,7 @@ def found(page: str) -> tuple[Chapter, Live, Result]:
     lab = path.with_suffix(".py")
     chapter = read_lab(lab) if page.endswith(".ipynb") else read_chapter(path, blocks)
     kept: tuple[Result, Basis] | None = engine().find(chapter) if chapter.cells else None
-    result = kept[0] if kept else Result([], 0)
+    result = kept[0] if kept else Result([], 0.0)
     return chapter, live(chapter, Reach(["llmbook"]), ()), result
 
 

@@ -171,7 +171,7 @@ lab.entropy.check(entropy)
 # %% [markdown]
 # ## Digits
 #
-# Cut each picture of 8 × 8 pixels into four squares. Learn codebooks of several sizes from 1,500
+# Cut each picture of 8 × 8 pixels into four squares. Learn codebooks of several sizes from 700
 # pictures, and measure on 297 others what is lost and what a picture takes. For comparison: one
 # bit a pixel, dark or light, each with the mean of its kind, takes 64 bits.
 
@@ -192,7 +192,7 @@ def learn(x, size, steps=8):
 
 
 pictures, _ = digits()
-train, test = squares(pictures[:1500]), squares(pictures[1500:])
+train, test = squares(pictures[:700]), squares(pictures[1500:])
 for size in (2, 16, 64, 256):
     codebook = learn(train, size)
     codes = encode(test, codebook)
