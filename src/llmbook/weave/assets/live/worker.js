@@ -25,7 +25,7 @@ const start = async ({ palette, files, missing }) => {
   } catch {
     throw new Error("this browser, or the policy of this site’s server, does not allow WebAssembly");
   }
-  const env = { PYTHONHASHSEED: "0", SOURCE_DATE_EPOCH: "0", HOME: "/home/pyodide", MPLBACKEND: "svg" };
+  const env = { PYTHONHASHSEED: "0", SOURCE_DATE_EPOCH: "0", MPLBACKEND: "svg" };
   const book = fetch(here + "book.zip").then((answer) => answer.arrayBuffer());
   python = await loadPyodide({ indexURL: here, lockFileURL: here + "pyodide-lock.json", env });
   const site = python.runPython("import site; site.getsitepackages()[0]");
