@@ -7,11 +7,14 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 MODEL := $(BIN)/python -m llmbook.pretrained
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: serve site test light check bench mutants links reproduce clean
+.PHONY: serve site epub test light check bench mutants links reproduce clean
 serve: | address $(READY)  ## read the book at the printed address; chapters run again when they change
 	$(MODEL) && $(BIN)/mkdocs serve
 site: | $(READY)  ## build the book into site/; any warning is an error
 	$(MODEL) && $(BIN)/mkdocs build --strict
+epub: site  ## the whole book as site/llmbook.epub
+	$(INSTALL) -e ".[docs,epub]"
+	$(BIN)/python -m llmbook.weave.epub site site/llmbook.epub
 test light: export OMP_NUM_THREADS := 1
 test: | $(TESTABLE)  ## all tests, first with the shapes of every array checked, then those of error messages
 	$(MODEL)

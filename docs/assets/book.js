@@ -145,6 +145,7 @@ document.addEventListener("DOMContentLoaded", () => {
     shut();
     document.querySelectorAll("article abbr").forEach((word) => (word.tabIndex = 0));
     document.querySelectorAll(".sortable table").forEach(makeSortable);
+    if (article?.querySelector("details.predict, #predictions")) import(new URL("assets/predict.js", __md_scope)).then(({ start }) => start(article));
   };
   look();
   new MutationObserver(look).observe(document.documentElement, { childList: true, subtree: true });
