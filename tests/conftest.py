@@ -28,8 +28,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole book, built strictly; what has been executed before is not executed again."""
-    return build_book(tmp_path_factory.mktemp("site"))
+    """The whole book as it is published; what has been executed before is not executed again."""
+    from llmbook.weave import epub
+
+    folder = build_book(tmp_path_factory.mktemp("site"))
+    made = folder / "llmbook.epub"
+    assert epub.main([str(folder), str(made), "--config", str(ROOT / "mkdocs.yml")]) == 0
+    return folder
 
 
 def build_book(folder: Path, **settings: object) -> Path:

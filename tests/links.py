@@ -27,10 +27,9 @@ if TYPE_CHECKING:
 
 SETTINGS = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
 SITE, *SOURCES = re.findall(r"(?m)^(?:site_url|repo_url|edit_uri): *(\S+)", SETTINGS)
-OWN = (
-    SITE,
-    "/".join(SOURCES),
-)  # where the pages are, and what addresses of their sources begin with
+NOTEBOOKS = re.findall(r"(?m)^    (?:Colab|Binder): *(\S+)", SETTINGS)
+# where the pages are, and what addresses of their sources and notebooks begin with
+OWN = (SITE, "/".join(SOURCES), *NOTEBOOKS)
 LIST = ROOT / "tests/data/links.tsv"
 NEW = ("-", "recorded, not yet visited")
 REFUSED = {401, 403, 405, 406, 418, 429, 451, 999}  # says nothing of whether a reader gets the page

@@ -18,7 +18,7 @@ from tests.links import NEW, OWN, Visit, main, outward, pages, read, write
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup
 
-SITE, EDITED = OWN
+SITE, EDITED, *_ = OWN
 POINTERS = ("for", "aria-labelledby", "aria-describedby", "aria-controls")
 
 

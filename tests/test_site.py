@@ -1,8 +1,10 @@
 """The built site as files: strict, small, complete; and what the plugin does with a tiny one."""
 
 import gzip
+import json
 import logging
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -44,6 +46,27 @@ def test_the_site_offers_its_notebooks_and_its_inventory(site: Path) -> None:
         link = re.search(r'<a href="([^"]+\.ipynb)" download', page.read_text("utf-8"))
         assert link, path
         assert (page.parent / link[1]).resolve().is_file(), (path, link[1])
+
+
+def test_a_notebook_opens_elsewhere_and_installs_the_book_there(site: Path) -> None:
+    """Each from the branch that the publishing job fills with the empty ones, whose first cell does nothing here."""
+    addresses = re.findall(r"(?m)^    (?:Colab|Binder): *(\S+)", (ROOT / "mkdocs.yml").read_text())
+    assert len(addresses) == 2
+    links = {
+        str(link["href"])
+        for page in site.rglob("*.html")
+        for link in BeautifulSoup(page.read_text("utf-8"), "html.parser").select("a[href]")
+    }
+    install = load_config(str(ROOT / "mkdocs.yml")).plugins["llmbook-weave"].config["install"]
+    for address in addresses:
+        opened = [link.removeprefix(address) for link in links if link.startswith(address)]
+        assert len(opened) > 50
+        for name in opened:
+            first = json.loads((site / name).read_text("utf-8"))["cells"][0]["source"]
+            assert all(repr(argument) in first for argument in shlex.split(install))
+            exec(compile(first, name, "exec"), {})  # the book is here
+    job = (ROOT / ".github/workflows/pages.yml").read_text(encoding="utf-8")
+    assert all(argument in job for argument in shlex.split(install))
 
 
 HEAVY = """

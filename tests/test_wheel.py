@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 import sysconfig
+import textwrap
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from llmbook.weave.chapter import read_chapter
 from tests.book import ROOT
 
 CHAPTER = "# A\n\n```python\nfrom mine.m import x\nx * 7\n```\n"
@@ -85,6 +87,29 @@ def test_the_wheel_is_what_is_imported(python: str, tmp_path: Path) -> None:
     assert version == "0.1.0"
     assert str(ROOT / "src") not in file
     assert torch == "False"
+
+
+def test_what_needs_no_torch_does_not_wait_for_it(python: str, tmp_path: Path) -> None:
+    """As *Use it in your own project* says, of attention in NumPy and of the tokenizer."""
+    code = "import sys, llmbook.numpy_attention, llmbook.tokenizers; print('torch' in sys.modules)"
+    assert run(python, "-c", code, folder=tmp_path).strip() == "False"
+
+
+@pytest.mark.model
+def test_the_page_on_the_library_runs_with_the_wheel(python: str, tmp_path: Path) -> None:
+    """All of its cells, in an empty folder; one of them fails, as it should."""
+    parts = read_chapter(ROOT / "docs/library.md").parts
+    cells = [part for part in parts if part.kind == "cell"]
+    code = [
+        f"try:\n{textwrap.indent(cell.text, '    ')}\nexcept ValueError as error:\n    print(error)\nelse:\n    assert False"
+        if "raises-exception" in cell.options
+        else cell.text
+        for cell in cells
+    ]
+    assert len(code) > 6
+    said = run(python, "-c", "\n".join(code), folder=tmp_path)
+    assert "Paris" in said
+    assert "num_heads must divide d_model, got d_model=32 and num_heads=5" in said
 
 
 def test_the_wheel_weaves_a_foreign_book(python: str, foreign: Path) -> None:

@@ -2,12 +2,13 @@
 
 import json
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from llmbook.weave.notebook import plain
+from llmbook.weave.notebook import empty_notebook, plain
 from tests.weave.conftest import TinyBook
 
 FIGURE = """
@@ -89,3 +90,24 @@ def test_nothing_of_the_books_own_markdown_is_in_a_notebook(site: Path) -> None:
         for cell in json.loads(path.read_text("utf-8"))["cells"]:
             if cell["cell_type"] == "markdown":
                 assert not own.findall("".join(cell["source"])), path
+
+
+def test_an_empty_notebook_installs_its_package_where_it_is_not(tmp_path: Path) -> None:
+    """By one cell before all others, in plain Python; without something to install there is none."""
+    executed = json.dumps({"cells": []})
+    assert json.loads(empty_notebook(executed, "nowhere"))["cells"] == []
+    wheel, there = tmp_path / "nowhere-1.0-py3-none-any.whl", tmp_path / "a folder"
+    with zipfile.ZipFile(wheel, "w") as file:
+        file.writestr("nowhere.py", "")
+        meta = {"METADATA": "Name: nowhere\nVersion: 1.0", "WHEEL": "Tag: py3-none-any"}
+        for name, text in meta.items():
+            version = "Metadata-Version: 2.1\n" if name == "METADATA" else "Wheel-Version: 1.0\n"
+            file.writestr(f"nowhere-1.0.dist-info/{name}", version + text)
+        file.writestr("nowhere-1.0.dist-info/RECORD", "")
+    made = empty_notebook(executed, "nowhere", f"--no-index --target '{there}' {wheel}")
+    (cell,) = json.loads(made)["cells"]
+    assert cell["outputs"] == []
+    exec(compile(cell["source"].replace("'nowhere'", "'llmbook'"), "cell", "exec"), {})
+    assert not there.exists()
+    exec(compile(cell["source"], "cell", "exec"), {})
+    assert (there / "nowhere.py").is_file()

@@ -233,7 +233,9 @@ class _Weaver:
             return
         body = _with_pages(body, uri)
         meta = _page_facts(uri, chapter, None if pending else result)
-        texts = [notebook, empty_notebook(notebook)] if chapter.cells else []
+        package = self.site.package or ""
+        empty = empty_notebook(notebook, package, self.site.install)
+        texts = [notebook, empty] if chapter.cells else []
         texts += [live.text(self.site.palette)] if live.cells else []
         files = self._files(uri, PENDING if pending else NOTEBOOKS)[: len(texts)]
         for file, text in zip(files, texts, strict=True):

@@ -23,6 +23,7 @@ class Site:
         palette: The module with the colours that its figures follow the page in.
         labs: Which files are labs, as a pattern such as `labs/*.py`.
         live: Whether readers can run cells in their browsers.
+        install: What pip shall install where an empty notebook is opened without the package.
     """
 
     address: str = ""
@@ -32,6 +33,7 @@ class Site:
     palette: str = ""
     labs: str = ""
     live: bool = False
+    install: str = ""
 
     @classmethod
     def of(cls, site_url: str | None, nav: Any, options: Mapping[str, Any] | None = None) -> "Site":
@@ -48,9 +50,8 @@ class Site:
             ('https://example.org/book/', ('index.md', 'a.md'))
         """
         given = options or {}
-        known = {
-            name: given[name] for name in ("blocks", "palette", "labs", "live") if given.get(name)
-        }
+        names = ("blocks", "palette", "labs", "live", "install")
+        known = {name: given[name] for name in names if given.get(name)}
         address = f"{site_url.rstrip('/')}/" if site_url else ""
         return cls(address, tuple(_pages(nav)), given.get("package"), **known)
 

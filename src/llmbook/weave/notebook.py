@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urljoin
@@ -158,9 +159,28 @@ def notebook(cells: list[dict[str, Any]], figures: Mapping[str, str]) -> str:
     return _json(content)
 
 
-def empty_notebook(notebook: str) -> str:
-    """A notebook to work in: no outputs, and no cell tagged `solution`."""
+INSTALL = """\
+# Where the package is not at hand, as on Colab, this installs it. It may ask for a restart.
+import importlib.util, subprocess, sys
+
+if importlib.util.find_spec({package!r}) is None:
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, *{arguments!r}], check=True)"""
+
+
+def empty_notebook(notebook: str, package: str = "", install: str = "") -> str:
+    """A notebook to work in: no outputs, and no cell tagged `solution`.
+
+    Args:
+        notebook: The executed one.
+        package: That cells import.
+        install: What pip is told where there is no such package; a first cell does so.
+    """
     content = json.loads(notebook)
+    if package and install:
+        code = INSTALL.format(package=package, arguments=shlex.split(install))
+        cell: dict[str, Any] = {"cell_type": "code", "execution_count": None, "id": "install"}
+        content["cells"].insert(0, {**cell, "metadata": {}, "outputs": [], "source": code})
     content["cells"] = [
         {**cell, "outputs": []} if cell["cell_type"] == "code" else cell
         for cell in content["cells"]

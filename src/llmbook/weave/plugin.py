@@ -66,6 +66,7 @@ class WeaveConfig(Config):
     palette = config_options.Type(str, default="")
     labs = config_options.Type(str, default="")
     live = config_options.Type(bool, default=False)
+    install = config_options.Type(str, default="")
     style = config_options.Type(bool, default=True)
     fork = config_options.Type(bool, default=True)
 
