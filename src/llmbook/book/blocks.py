@@ -12,7 +12,7 @@ texts, kept once and shown in several places.
 
 import html
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -20,11 +20,15 @@ from typing import Any, ClassVar, TypeVar
 import yaml
 
 from llmbook.book.calculators import TABLES, calculator
+from llmbook.book.explorer import FRAME, MODEL, explorer
+from llmbook.book.explorer import PAGE as EXPLORER
 from llmbook.book.seeds import seeds
+from llmbook.experiments.explored import content, made
 from llmbook.weave import blocks
 from llmbook.weave.chapter import SUFFIXES, WeaveError, read_chapter
 from llmbook.weave.configuration import Site
 from llmbook.weave.reading import reading_minutes, reading_order
+from llmbook.weave.store import kept, storing
 
 T = TypeVar("T")
 
@@ -191,6 +195,7 @@ class Blocks(blocks.Blocks):
             "outline": self.outline,
             "seeds": self.seeds,
             "calculator": calculator,
+            "explorer": explorer,
         }
 
     @classmethod
@@ -199,7 +204,15 @@ class Blocks(blocks.Blocks):
         api = docs / "api"
         folders = [api, *(p for p in sorted(api.rglob("*")) if p.is_dir())] if api.is_dir() else []
         files = ("data/corrections.yaml", "data/errata.yaml", "references.bib")
-        return [*(docs / name for name in files), *folders, *TABLES]
+        return [*(docs / name for name in files), *folders, *TABLES, FRAME]
+
+    @classmethod
+    def files(cls, executed: Collection[str], cache: Path) -> Mapping[str, bytes]:
+        """The model of the explorer, which its page has trained."""
+        if EXPLORER not in executed:
+            return {}
+        with storing(cache):
+            return {MODEL: content(kept(made))}
 
     def _read(self, read: Callable[[], T], file: Path, otherwise: T) -> T:
         """What a function reads from a file, or what to take if it cannot."""
