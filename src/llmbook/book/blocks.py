@@ -19,11 +19,11 @@ from typing import Any, ClassVar, TypeVar
 
 import yaml
 
+from llmbook.book import explorer, wordmap
 from llmbook.book.calculators import TABLES, calculator
-from llmbook.book.explorer import FRAME, MODEL, explorer
-from llmbook.book.explorer import PAGE as EXPLORER
 from llmbook.book.seeds import seeds
-from llmbook.experiments.explored import content, made
+from llmbook.experiments import explored
+from llmbook.experiments import wordmap as mapped
 from llmbook.weave import blocks
 from llmbook.weave.chapter import SUFFIXES, WeaveError, read_chapter
 from llmbook.weave.configuration import Site
@@ -195,7 +195,8 @@ class Blocks(blocks.Blocks):
             "outline": self.outline,
             "seeds": self.seeds,
             "calculator": calculator,
-            "explorer": explorer,
+            "explorer": explorer.explorer,
+            "wordmap": wordmap.wordmap,
         }
 
     @classmethod
@@ -204,15 +205,18 @@ class Blocks(blocks.Blocks):
         api = docs / "api"
         folders = [api, *(p for p in sorted(api.rglob("*")) if p.is_dir())] if api.is_dir() else []
         files = ("data/corrections.yaml", "data/errata.yaml", "references.bib")
-        return [*(docs / name for name in files), *folders, *TABLES, FRAME]
+        return [*(docs / name for name in files), *folders, *TABLES, explorer.FRAME, wordmap.FRAME]
 
     @classmethod
     def files(cls, executed: Collection[str], cache: Path) -> Mapping[str, bytes]:
-        """The model of the explorer, which its page has trained."""
-        if EXPLORER not in executed:
-            return {}
+        """The model of the explorer and the words of the map, which their pages have made."""
+        found = {}
         with storing(cache):
-            return {MODEL: content(kept(made))}
+            if explorer.PAGE in executed:
+                found[explorer.MODEL] = explored.content(kept(explored.made))
+            if wordmap.PAGE in executed:
+                found[wordmap.WORDS] = mapped.content(kept(mapped.made))
+        return found
 
     def _read(self, read: Callable[[], T], file: Path, otherwise: T) -> T:
         """What a function reads from a file, or what to take if it cannot."""

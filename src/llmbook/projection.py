@@ -1,0 +1,160 @@
+"""Many vectors on a flat map, and what of their neighbourhoods such a map keeps."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from llmbook.sizes import whole
+
+Vectors = Float[np.ndarray, "words d_model"]
+Places = Float[np.ndarray, "words 2"]
+
+
+def neighbours(vectors: Float[np.ndarray, "words d"], count: int = 10) -> Int[np.ndarray, "words n"]:
+    """The vectors nearest to each, by Euclidean distance, the nearest first and never itself.
+
+    For vectors of length 1 that is the order of their cosines, too.
+
+    Args:
+        vectors: One in each row.
+        count: How many to give, fewer than there are vectors.
+
+    Raises:
+        ValueError: If there are not so many others.
+
+    Examples:
+        >>> neighbours(np.array([[0.0], [1.0], [3.0]]), count=1).tolist()
+        [[1], [0], [1]]
+    """
+    count = whole("count", count)
+    if not 1 <= count < len(vectors):
+        raise ValueError(f"count must be from 1 to {len(vectors) - 1}, got {count}")
+    x = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))
+    squares = x.square().sum(1)
+    found = []
+    for start in range(0, len(x), 1000):
+        part = x[start : start + 1000]
+        distance = squares - 2 * part @ x.T  # but for what is the same in a row
+        rows = torch.arange(len(part))
+        distance[rows, rows + start] = torch.inf
+        found.append(distance.topk(count, largest=False).indices)
+    return torch.cat(found).numpy()
+
+
+def principal_components(vectors: Vectors) -> tuple[Places, float]:
+    r"""The plane on which the vectors are spread most, and the share of their variance on it.
+
+    With the mean taken away, the two first eigenvectors $u_1, u_2$ of $X^\top X$ span the plane:
+
+    $$y_i = (u_1 \cdot x_i,\; u_2 \cdot x_i), \qquad
+      \text{share} = \frac{\lambda_1 + \lambda_2}{\sum_k \lambda_k}$$
+
+    Args:
+        vectors: At least two, of at least two numbers.
+
+    Examples:
+        >>> corners = np.array([[2.0, 0, 0], [-2, 0, 0], [0, 1, 0], [0, -1, 0]])
+        >>> places, share = principal_components(corners)
+        >>> places.round(3).tolist(), share
+        ([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]], 1.0)
+
+    Source:
+        [Pearson 1901][pearson1901lines].
+    """
+    centred = vectors - vectors.mean(axis=0)
+    values, axes = np.linalg.eigh(centred.T @ centred)
+    plane = axes[:, :-3:-1]
+    plane = plane * np.sign(plane[np.abs(plane).argmax(axis=0), [0, 1]])  # the sign is free
+    return centred @ plane, float(values[-2:].sum() / values.sum())
+
+
+def contrastive_map(
+    near: Int[np.ndarray, "words n"],
+    first: Places,
+    *,
+    steps: int = 600,
+    batch: int = 8192,
+    negatives: int = 8,
+    rate: float | int = 1.0,
+    seed: int = 0,
+) -> Places:
+    r"""Places on a plane such that neighbours are told from other words by their distance.
+
+    The contrastive loss of a neighbour $j$ of $i$ against $m$ words $k$ drawn by lot, with a
+    similarity that falls slowly, so that far words need not be far apart exactly:
+
+    $$L = -\ln \frac{q_{ij}}{q_{ij} + \sum_{k} q_{ik}}, \qquad
+      q_{ij} = \frac{1}{1 + \lVert y_i - y_j \rVert^2}$$
+
+    Args:
+        near: The neighbours of each word among the vectors, as `neighbours` gives them.
+        first: Where the words are at first; brought to spread 1.
+        steps: Of gradient descent, with a rate that falls to zero.
+        batch: Pairs of neighbours in each.
+        negatives: Words by lot for each pair, $m$.
+        rate: Of the first step.
+        seed: Of all that is drawn.
+
+    Source:
+        [Damrich et al. 2023][damrich2023from], where this loss stands between t-SNE and UMAP.
+    """
+    dice = torch.Generator().manual_seed(seed)
+    edges = torch.from_numpy(near)
+    y = torch.tensor(first / first.std(), dtype=torch.float32)
+    for step in range(steps):
+        i = torch.randint(len(y), (batch,), generator=dice)
+        j = edges[i, torch.randint(edges.shape[1], (batch,), generator=dice)]
+        k = torch.randint(len(y), (batch, negatives), generator=dice)
+        y = y - rate * (1 - step / steps) * contrastive_gradient(y, i, j, k)
+    return y.numpy().astype(np.float64)
+
+
+def contrastive_gradient(
+    y: Float[Tensor, "words 2"],
+    i: Int[Tensor, " batch"],
+    j: Int[Tensor, " batch"],
+    k: Int[Tensor, "batch negatives"],
+) -> Float[Tensor, "words 2"]:
+    r"""The gradient of the summed loss of `contrastive_map` at the places, by hand.
+
+    With the shares $p = q / (q_{ij} + \sum_k q_{ik})$ that a softmax of $\ln q$ has,
+    $\partial L / \partial \ln q_{ij} = p_{ij} - 1$ and $\partial L / \partial \ln q_{ik} = p_{ik}$,
+    and $\partial \ln q / \partial y_i = -2 q\,(y_i - y_j)$.
+
+    Args:
+        y: The places.
+        i: The first word of each pair.
+        j: Its neighbour.
+        k: The words by lot.
+    """
+    others = torch.cat((j[:, None], k), dim=1)
+    away = y[i][:, None] - y[others]
+    q = 1 / (1 + away.square().sum(-1))
+    slope = q / q.sum(1, keepdim=True)
+    slope[:, 0] -= 1
+    pull = -2 * (slope * q)[..., None] * away
+    gradient = torch.zeros_like(y)
+    gradient.index_add_(0, i, pull.sum(1))
+    gradient.index_add_(0, others.reshape(-1), -pull.reshape(-1, 2))
+    return gradient
+
+
+def kept_neighbours(near: Int[np.ndarray, "words n"], places: Float[np.ndarray, "words d"]) -> float:
+    """The share of each word's neighbours among the vectors that are so on the map as well.
+
+    Args:
+        near: Among the vectors.
+        places: On the map, or wherever else, a row for each word.
+
+    Examples:
+        >>> line = np.array([[0.0, 0], [1, 0], [3, 0]])
+        >>> kept_neighbours(np.array([[1], [2], [1]]), line)
+        0.6667
+
+    Source:
+        Trustworthiness and its relatives: [Venna and Kaski 2001][venna2001neighborhood].
+    """
+    there = neighbours(places, near.shape[1])
+    kept = sum(len(np.intersect1d(a, b)) for a, b in zip(near, there, strict=True))
+    return round(kept / near.size, 4)
