@@ -20,7 +20,7 @@ from typing import Any, ClassVar, TypeVar
 import yaml
 
 from llmbook.book.calculators import TABLES, calculator
-from llmbook.book.explorer import FRAME, MODEL, explorer
+from llmbook.book.explorer import FRAMES, MODEL, explorer, trainer
 from llmbook.book.explorer import PAGE as EXPLORER
 from llmbook.book.seeds import seeds
 from llmbook.experiments.explored import content, made
@@ -196,6 +196,7 @@ class Blocks(blocks.Blocks):
             "seeds": self.seeds,
             "calculator": calculator,
             "explorer": explorer,
+            "trainer": trainer,
         }
 
     @classmethod
@@ -204,7 +205,7 @@ class Blocks(blocks.Blocks):
         api = docs / "api"
         folders = [api, *(p for p in sorted(api.rglob("*")) if p.is_dir())] if api.is_dir() else []
         files = ("data/corrections.yaml", "data/errata.yaml", "references.bib")
-        return [*(docs / name for name in files), *folders, *TABLES, FRAME]
+        return [*(docs / name for name in files), *folders, *TABLES, *FRAMES]
 
     @classmethod
     def files(cls, executed: Collection[str], cache: Path) -> Mapping[str, bytes]:
