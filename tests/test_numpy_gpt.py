@@ -63,12 +63,14 @@ def test_loss_logits_looks_and_every_gradient_are_those_of_the_gpt(
     parameters = dict(model.named_parameters())
     assert gradients.keys() == parameters.keys()
     for name, gradient in gradients.items():
-        np.testing.assert_allclose(gradient, parameters[name].grad, rtol=1e-10, atol=1e-10)
+        there = parameters[name].grad
+        assert there is not None
+        np.testing.assert_allclose(gradient, there, rtol=1e-10, atol=1e-10)
     z, looks = logits(weights, ids[:, :-1], num_heads)
     with torch.no_grad():
         np.testing.assert_allclose(z, model(torch.from_numpy(ids[:, :-1])), rtol=1e-10, atol=1e-10)
-    there = heads(model, torch.from_numpy(ids[0, :-1]))[1]
-    np.testing.assert_allclose(looks[:, 0], there, rtol=1e-10, atol=1e-10)
+    looked = heads(model, torch.from_numpy(ids[0, :-1]))[1]
+    np.testing.assert_allclose(looks[:, 0], looked, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize(("betas", "decay"), [((0.9, 0.99), 0.1), ((0.5, 0.9), 0.0)])

@@ -66,14 +66,15 @@ def initial_weights(sizes: Sizes, seed: int) -> Weights:
         28480
     """
     rng, d = np.random.default_rng(seed), sizes.d_model
-    shapes = {"embedding": (sizes.vocab_size, d), "positions": (sizes.max_len, d)}
+    shapes: dict[str, tuple[int, ...]] = {"embedding": (sizes.vocab_size, d)}
+    shapes["positions"] = (sizes.max_len, d)
     for layer in range(sizes.num_layers):
         at = f"blocks.{layer}"
         shapes |= {f"{at}.attention.{part}": (d, d) for part in ("query", "key", "value", "out")}
         shapes |= {f"{at}.norm1": (d,), f"{at}.norm2": (d,)}
         shapes |= {f"{at}.feed_forward.up": (4 * d, d), f"{at}.feed_forward.down": (d, 4 * d)}
     shapes["norm"] = (d,)
-    weights = {}
+    weights: Weights = {}
     for name, shape in shapes.items():
         if "norm" in name:
             weights[f"{name}.weight"] = np.ones(shape)
@@ -106,7 +107,8 @@ class _Pass:
             rows, out = (a.reshape(-1, a.shape[-1]) for a in (x, dy))
             self.add(f"{name}.weight", out.T @ rows)
             self.add(f"{name}.bias", out.sum(0))
-            return dy @ weight
+            dx: Array = dy @ weight
+            return dx
 
         return x @ weight.T + self.weights[f"{name}.bias"], back
 
@@ -123,7 +125,8 @@ class _Pass:
             self.add(f"{name}.bias", dy.sum(axes))
             d = dy * weight
             along = (d * unit).mean(-1, keepdims=True) * unit
-            return (d - d.mean(-1, keepdims=True) - along) * scale
+            dx: Array = (d - d.mean(-1, keepdims=True) - along) * scale
+            return dx
 
         return unit * weight + self.weights[f"{name}.bias"], back
 
@@ -135,7 +138,8 @@ class _Pass:
 
         def back(dy: Array) -> Array:
             inner = c * (1 + 3 * 0.044715 * square)
-            return dy * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * inner)
+            dx: Array = dy * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * inner)
+            return dx
 
         return 0.5 * x * (1 + t), back
 
@@ -163,10 +167,11 @@ class _Pass:
             by_weights = mixed @ value.swapaxes(-1, -2)
             kept = (by_weights * weights).sum(-1, keepdims=True)
             by_scores = weights * (by_weights - kept) / root
-            heads = (by_scores @ key, by_scores.swapaxes(-1, -2) @ query)
-            heads = (*heads, weights.swapaxes(-1, -2) @ mixed)
-            each = zip(parts, heads, strict=True)
-            return sum(back_part(self.join(dh)) for (_, back_part), dh in each)
+            by_query, by_key = by_scores @ key, by_scores.swapaxes(-1, -2) @ query
+            by_value = weights.swapaxes(-1, -2) @ mixed
+            each = zip(parts, (by_query, by_key, by_value), strict=True)
+            dx: Array = np.sum([back_part(self.join(dh)) for (_, back_part), dh in each], axis=0)
+            return dx
 
         return out, back
 
@@ -419,7 +424,8 @@ class Trainer:
     def draw(self) -> Int[np.ndarray, "batch seq"]:
         """Cut the pieces of the next step out of the text."""
         starts = self.rng.integers(len(self.token_ids) - self.seq, size=(self.batch, 1))
-        return self.token_ids[starts + np.arange(self.seq + 1)]
+        pieces: Array = self.token_ids[starts + np.arange(self.seq + 1)]
+        return pieces
 
     def run(self, steps: int) -> list[float]:
         """Change the weights some times; give the losses."""
