@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from llmbook.book.explorer import explorer
+from llmbook.book.explorer import explorer, trainer
+from llmbook.experiments.explored import rhyme
 from llmbook.explorer import (
     export,
     heads,
@@ -22,7 +23,10 @@ from llmbook.explorer import (
 from llmbook.generation import generate
 from llmbook.gpt import GPT, GPTConfig
 from llmbook.llama import Llama, LlamaConfig
+from llmbook.numpy_gpt import Trainer
 from llmbook.tokenizers import ByteLevelBPE
+from llmbook.weave import live
+from llmbook.weave.sources import Package, Sources, package_root
 from tests.book import DOCS
 from tests.test_access import AXE
 from tests.test_browser import FLAGS, found_chromium, serving
@@ -177,6 +181,17 @@ def test_drawing_by_these_probabilities_is_what_generate_does() -> None:
 # --- in a browser ------------------------------------------------------------------------------
 
 
+def _add_python(folder: Path) -> None:
+    """What the site has for live cells: Pyodide, the package, and the worker."""
+    shutil.copytree(DOCS / live.FOLDER, folder)
+    book = live.packed("llmbook")
+    (folder / "book.zip").write_bytes(book)
+    package = Package("llmbook", Sources(folder, {"llmbook": package_root("llmbook")}))
+    parts = live.parts(folder, len(book), (), live.missing(package))
+    for name, content in {**live.own_files(), "parts.json": parts}.items():
+        (folder / name).write_text(content, encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The frame on a bare page with the book's own scripts and styles; no other host is reached."""
@@ -184,11 +199,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     folder: Path = tmp_path_factory.mktemp("explorer")
-    for file in ("model.js", "explorer.js", "explorer.css"):
+    for file in ("model.js", "explorer.js", "train.js", "explorer.css"):
         (folder / file).write_bytes((DOCS / "assets/explorer" / file).read_bytes())
     shutil.copytree(DOCS / "assets/fonts", folder / "fonts")
     for file in ("book.css", "favicon.svg"):
         (folder / file).write_bytes((DOCS / "assets" / file).read_bytes())
+    _add_python(folder / "live")
     export(model(), tokenizer(), folder / "model.safetensors", begin="<end>", dtype=torch.float16)
     policy = "default-src 'self'; style-src 'self' 'unsafe-inline'; form-action 'none'"
     (folder / "index.html").write_text(
@@ -197,8 +213,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         f'<link rel="icon" href="favicon.svg"><link rel="stylesheet" href="book.css"><link rel="stylesheet" href="explorer.css"></head>'
         f'<body data-md-color-scheme="default" style="margin: 16px"><main class="md-typeset" style="color: var(--ink)"><h1>Explorer</h1><h2>Try</h2>'
-        f'<p>A file of <span id="explorer-size">0.1 MB</span>.</p>{explorer("The people")}</main>'
-        f'<script type="module" src="explorer.js"></script></body></html>',
+        f'<p>A file of <span id="explorer-size">0.1 MB</span>.</p>{explorer("The people")}{trainer("")}</main>'
+        f'<script type="module" src="explorer.js"></script>'
+        f'<script type="module" src="train.js"></script></body></html>',
         encoding="utf-8",
     )
     with serving(folder) as address, sync_playwright() as playwright:
@@ -335,12 +352,12 @@ def loaded(tab: Any) -> Any:
     tab.set_viewport_size({"width": 1280, "height": 900})
     tab.goto(tab.url)
     tab.get_by_role("button", name="Load the model (0.1 MB)").press("Enter")
-    tab.locator(".x-said", has_text="tokens.").wait_for()
+    tab.locator("#explorer .x-said", has_text="tokens.").wait_for()
     return tab
 
 
 def said(tab: Any, text: str) -> None:
-    tab.locator(".x-said", has_text=text).wait_for()
+    tab.locator("#explorer .x-said", has_text=text).wait_for()
 
 
 @pytest.mark.browser
@@ -388,7 +405,7 @@ def test_the_same_seed_writes_the_same_text(page: Any) -> None:
     assert written[0] == written[1] != written[2]
     tab.locator("#x-seed").fill("3")
     tab.get_by_role("button", name="Write on").press("Enter")
-    tab.locator(".x-said", has_text="Forty tokens are written.").wait_for()
+    tab.locator("#explorer .x-said", has_text="Forty tokens are written.").wait_for()
     assert tab.locator(".x-tokens small").count() == 24
     tab.get_by_role("button", name="Take all back").press("Enter")
     tab.get_by_role("button", name="Write on").press("Enter")
@@ -491,7 +508,7 @@ def test_a_model_of_other_sizes_opens_from_a_file_and_bad_files_are_explained(pa
     opened(whole)
     said(tab, "mine.safetensors: ")
     said(tab, "3 layers of 2 heads, width 16, reads 96 tokens.")
-    assert tab.locator(".x-heads canvas").count() == 6
+    assert tab.locator("#explorer canvas").count() == 6
     meta = "__metadata__"
     for content, message in (
         (b"", "mine.safetensors: The file has no header of a safetensors file."),
@@ -508,7 +525,7 @@ def test_a_model_of_other_sizes_opens_from_a_file_and_bad_files_are_explained(pa
         opened(content)
         said(tab, message)
         said(tab, "Write the file again with llmbook.explorer.export(model, tokenizer, path).")
-        assert tab.locator(".x-heads canvas").count() == 6
+        assert tab.locator("#explorer canvas").count() == 6
 
 
 @pytest.mark.browser
@@ -519,7 +536,7 @@ def test_the_explorer_is_whole_in_every_view(page: Any, scheme: str) -> None:
 
     tab = loaded(page)
     tab.evaluate("s => document.body.setAttribute('data-md-color-scheme', s)", scheme)
-    tab.locator(".explorer details summary").click()
+    tab.locator("#explorer details summary").click()
     tab.locator("#x-top-p").fill("0.5")
     tab.evaluate(Axe().axe_script)
     for width in (1280, 390, 320):
@@ -539,5 +556,73 @@ def test_the_explorer_is_whole_in_every_view(page: Any, scheme: str) -> None:
 def test_the_scripts_are_small() -> None:
     import gzip
 
-    files = [DOCS / "assets/explorer" / name for name in ("model.js", "explorer.js")]
-    assert len(gzip.compress(b"".join(file.read_bytes() for file in files))) < 12_000
+    files = [DOCS / "assets/explorer" / name for name in ("model.js", "explorer.js", "train.js")]
+    assert len(gzip.compress(b"".join(file.read_bytes() for file in files))) < 15_000
+
+
+def points(tab: Any) -> list[float]:
+    """The losses that the curve shows, in the units of its highest."""
+    pairs = tab.locator(".x-curve polyline").get_attribute("points").split()
+    return [(145 - float(pair.split(",")[1])) / 132 for pair in pairs]
+
+
+@pytest.mark.browser
+def test_a_model_trained_in_the_tab_is_the_one_of_the_build_and_opens_in_the_explorer(
+    page: Any,
+) -> None:
+    """Loss by loss as here with the same text and seed; stopped, continued, and opened."""
+    tab = page
+    tab.set_viewport_size({"width": 390, "height": 900})
+    tab.goto(tab.url)
+    requests: list[str] = []
+    tab.on("request", lambda request: requests.append(request.url))
+    go = tab.get_by_role("button", name="Load Python and train")
+    go.press("Enter")
+    stop = tab.get_by_role("button", name="Stop")
+    tab.locator(".x-count", has_text="Step").wait_for(timeout=60_000)
+    tab.wait_for_timeout(1500)
+    stop.press("Enter")
+    status = tab.locator("#trainer .x-said")
+    tab.locator("#trainer .x-said", has_text="Stopped at step").wait_for()
+    steps = len(points(tab))
+    ours = Trainer(rhyme(), seed=0)
+    losses = ours.run(steps)
+    assert steps > 5
+    assert [max(losses) * p for p in points(tab)] == pytest.approx(losses, rel=1e-3, abs=2e-3)
+    assert status.inner_text().startswith(f"Stopped at step {steps}, loss {losses[-1]:.3f}.")
+    start = rhyme()[:24]
+    back = ours.looks(start).diagonal(-1, 2, 3).mean(-1).ravel()
+    shown = tab.locator("#trainer .x-look small").all_inner_texts()
+    assert [float(each.removeprefix("one back ")) for each in shown] == pytest.approx(
+        back, abs=0.006
+    )
+
+    tab.get_by_role("button", name="Go on").press("Enter")
+    tab.wait_for_timeout(1000)
+    stop.press("Enter")
+    tab.locator("#trainer .x-said", has_text="Stopped at step").wait_for()
+    again = len(points(tab))
+    losses += ours.run(again - steps)
+    assert again > steps
+    assert f"step {again}, loss {losses[-1]:.3f}." in status.inner_text()
+
+    del requests[:]
+    tab.get_by_role("button", name="Open it in the explorer").press("Enter")
+    said(tab, f"Your model, after {again} steps: 27,872 parameters, 2 layers of 4 heads")
+    assert not requests
+    read, text, _ = unpacked(ours.file())
+    ids = torch.tensor(text.encode(start))
+    assert [int(e) for e in tab.locator(".x-tokens small").all_inner_texts()] == ids.tolist()
+    with torch.no_grad():
+        p = next_probabilities(read(ids[None])[0, -1])
+    first = tab.locator(".x-bars tbody tr").first.locator("td").last.inner_text()
+    assert float(first.removesuffix(" %")) == pytest.approx(100 * float(p.max()), abs=0.2)
+
+    seed = tab.locator("#x-train-seed")
+    seed.fill("two")
+    tab.get_by_role("button", name="Train", exact=True).press("Enter")
+    tab.locator("#trainer .x-said", has_text="Seed must be a whole number from 0").wait_for()
+    seed.fill("1")
+    tab.locator("#x-learn").fill("too short")
+    tab.get_by_role("button", name="Train", exact=True).press("Enter")
+    tab.locator("#trainer .x-said", has_text="got 9: take a longer text").wait_for()

@@ -8,10 +8,12 @@ the `GPTConfig`) and `tokenizer` (how a text becomes token ids), the last two in
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -23,7 +25,7 @@ from llmbook.training import evaluating
 
 FORMAT = "llmbook.explorer 1"
 MOST = 50_000_000  # bytes of a file that a page opens
-_DTYPES = {torch.float16: "F16", torch.float32: "F32"}
+_DTYPES = {"F16": torch.float16, "F32": torch.float32}
 
 
 def export(
@@ -79,17 +81,37 @@ def packed(
     """What `export` writes; arguments and errors are its own."""
     _check(model, tokenizer, begin, dtype)
     weights = {
-        name: weight.detach().cpu().to(dtype).contiguous()
+        name: weight.detach().cpu().to(dtype).numpy().astype(f"<f{dtype.itemsize}")
         for name, weight in model.state_dict().items()
     }
-    header: dict[str, Any] = {"__metadata__": _metadata(model, tokenizer, begin)}
+    return serialized(weights, asdict(model.config), tokenizer, begin)
+
+
+def serialized(
+    weights: Mapping[str, Float[np.ndarray, "..."]],
+    config: Mapping[str, Any],
+    tokenizer: ByteLevelBPE,
+    begin: str | None = None,
+) -> bytes:
+    """Write weights, sizes and tokenizer as a file; it takes no PyTorch.
+
+    Args:
+        weights: By the names of `GPT`, little-endian, in float16 or float32.
+        config: The attributes of a `GPTConfig`.
+        tokenizer: As in `export`.
+        begin: The same.
+
+    Raises:
+        ValueError: If a weight is not finite, or the file would be too large for a page.
+    """
+    header: dict[str, Any] = {"__metadata__": _metadata(config, tokenizer, begin)}
     end = 0
     for name, weight in weights.items():
-        if not weight.isfinite().all():
-            raise ValueError(f"{name} is not finite in {str(dtype).removeprefix('torch.')}")
+        if not np.isfinite(weight).all():
+            raise ValueError(f"{name} is not finite in {weight.dtype.name}")
         start, end = end, end + weight.nbytes
-        shape = list(weight.shape)
-        header[name] = {"dtype": _DTYPES[dtype], "shape": shape, "data_offsets": [start, end]}
+        dtype, shape = f"F{8 * weight.itemsize}", list(weight.shape)
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # so that the weights are aligned
     if len(text) + end > MOST:
@@ -97,9 +119,7 @@ def packed(
             f"the file would have {(len(text) + end) / 1e6:.0f} MB, and a page opens "
             f"{MOST / 1e6:.0f}: take a smaller model, or dtype=torch.float16"
         )
-    content = [
-        weight.numpy().astype(f"<f{dtype.itemsize}").tobytes() for weight in weights.values()
-    ]
+    content = [weight.tobytes() for weight in weights.values()]
     return len(text).to_bytes(8, "little") + text + b"".join(content)
 
 
@@ -122,11 +142,13 @@ def _check(model: GPT, tokenizer: ByteLevelBPE, begin: str | None, dtype: torch.
     if begin is not None and begin not in tokenizer.special_tokens:
         known = ", ".join(tokenizer.special_tokens) or "of which there is none"
         raise ValueError(f"begin must be a special token ({known}), got {begin!r}")
-    if dtype not in _DTYPES:
+    if dtype not in _DTYPES.values():
         raise ValueError(f"dtype must be torch.float16 or torch.float32, got {dtype}")
 
 
-def _metadata(model: GPT, tokenizer: ByteLevelBPE, begin: str | None) -> dict[str, str]:
+def _metadata(
+    config: Mapping[str, Any], tokenizer: ByteLevelBPE, begin: str | None
+) -> dict[str, str]:
     """What is no weight, as safetensors wants it: texts by name."""
     text = {
         "pattern": word_pattern(individual_digits=tokenizer.individual_digits).pattern,
@@ -137,7 +159,7 @@ def _metadata(model: GPT, tokenizer: ByteLevelBPE, begin: str | None) -> dict[st
         "special_tokens": tokenizer.special_tokens,
         "begin": begin,
     }
-    made = {"config": asdict(model.config), "tokenizer": text}
+    made = {"config": dict(config), "tokenizer": text}
     return {"format": FORMAT, **{name: json.dumps(it) for name, it in made.items()}}
 
 
@@ -170,11 +192,10 @@ def unpacked(content: bytes) -> tuple[GPT, ByteLevelBPE, str | None]:
         raise ValueError("the file is none that llmbook.explorer.export has written") from None
     if max(entry["data_offsets"][1] for entry in header.values()) != len(content) - 8 - size:
         raise ValueError("the file is not whole: its weights end elsewhere than its header says")
-    names = {name: dtype for dtype, name in _DTYPES.items()}
     weights = {}
     for name, entry in header.items():
         start, end = (8 + size + offset for offset in entry["data_offsets"])
-        flat = torch.frombuffer(bytearray(content[start:end]), dtype=names[entry["dtype"]])
+        flat = torch.frombuffer(bytearray(content[start:end]), dtype=_DTYPES[entry["dtype"]])
         weights[name] = flat.reshape(entry["shape"]).float()
     model = GPT(GPTConfig(**config))
     model.load_state_dict(weights)

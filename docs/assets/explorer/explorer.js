@@ -79,6 +79,13 @@ const start = (root) => {
     }),
   );
 
+  root.addEventListener("model", ({ detail }) => {
+    text.value = detail.text;
+    opened(detail.buffer, detail.name);
+    root.scrollIntoView();
+    text.focus();
+  });
+
   // --- reading -------------------------------------------------------------------------------
 
   const read = () => {

@@ -1,14 +1,16 @@
-"""The explorer: a frame of controls in which `assets/explorer/explorer.js` runs a model.
+"""The explorer: frames of controls in which the scripts of `assets/explorer` run and train a model.
 
-It is hidden until its script has found it, and holds nothing of a model until a reader loads one.
+They are hidden until their scripts have found them, and hold nothing until a reader loads it.
 """
 
 import html
 from pathlib import Path
 
+from llmbook.experiments.explored import rhyme
+
 PAGE = "explorer.md"  # whose cells train the model
 MODEL = "assets/explorer/model.safetensors"  # in the site
-FRAME = Path(__file__).with_suffix(".html")
+FRAMES = [Path(__file__).with_name(name) for name in ("explorer.html", "trainer.html")]
 
 
 def explorer(text: str) -> str:
@@ -18,5 +20,20 @@ def explorer(text: str) -> str:
         >>> explorer("We the people")[:42]
         '<section class="explorer" id="explorer" ar'
     """
-    frame = FRAME.read_text(encoding="utf-8")
-    return frame.replace("{{text}}", html.escape(text.strip(), quote=False))
+    return _filled(FRAMES[0], text.strip())
+
+
+def trainer(text: str) -> str:
+    """The frame in which a reader trains a model, with the rhyme to begin with; no text of a fence.
+
+    Raises:
+        ValueError: If the fence has one.
+    """
+    if text.strip():
+        raise ValueError(f"the fence trainer takes no text, got {text.strip()!r}")
+    return _filled(FRAMES[1], rhyme())
+
+
+def _filled(frame: Path, text: str) -> str:
+    escaped = html.escape(text, quote=False).replace("\n", "&#10;")  # an empty line would end it
+    return frame.read_text(encoding="utf-8").replace("{{text}}", escaped)

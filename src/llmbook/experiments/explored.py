@@ -14,6 +14,37 @@ CONTEXT: Final = 64
 STEPS: Final = 1500
 
 
+_LINKS: Final = (
+    ("", "the house that Jack built"),
+    ("lay in", "the malt"),
+    ("ate", "the rat"),
+    ("killed", "the cat"),
+    ("worried", "the dog"),
+    ("tossed", "the cow with the crumpled horn"),
+    ("milked", "the maiden all forlorn"),
+    ("kissed", "the man all tattered and torn"),
+    ("married", "the priest all shaven and shorn"),
+    ("waked", "the cock that crowed in the morn"),
+    ("kept", "the farmer sowing his corn"),
+)
+
+
+def rhyme() -> str:
+    r"""The nursery rhyme of the house that Jack built: each line holds all before it.
+
+    Examples:
+        >>> print("\n".join(rhyme().split("\n")[:3]))
+        This is the house that Jack built.
+        This is the malt that lay in the house that Jack built.
+        This is the rat that ate the malt that lay in the house that Jack built.
+    """
+    chain, lines = "", []
+    for verb, what in _LINKS:
+        chain = f"{what} that {verb} {chain}" if verb else what
+        lines.append(f"This is {chain}.")
+    return "\n".join(lines)
+
+
 def fit(
     steps: int = STEPS, seed: int = 0, until: int | None = None
 ) -> "tuple[GPT, ByteLevelBPE, list[float]]":

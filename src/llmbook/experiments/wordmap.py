@@ -1,55 +1,9 @@
 """What the page *Word map* shows: the 20,000 vectors, their places on a plane, and one file of both."""
 
 import base64
-import json
 from typing import Any, Final
 
-import numpy as np
-from jaxtyping import Float, Int8
-
 STEPS: Final = 3000
-LEVELS: Final = 127  # of a number in eight bits, each way
-
-
-def rounded(
-    vectors: Float[np.ndarray, "words d_model"],
-) -> tuple[Int8[np.ndarray, "words d_model"], float]:
-    r"""Vectors of length 1 in eight bits: whole numbers, and how much a step of them is.
-
-    $$n_i = \mathrm{round}\!\left(\frac{x_i}{\lVert x_i \rVert\, s}\right), \qquad
-      s = \frac{\max |x_{ik}| / \lVert x_i \rVert}{127}$$
-
-    Args:
-        vectors: None of them zero.
-
-    Examples:
-        >>> numbers, step = rounded(np.array([[3.0, 4.0], [0.0, 2.0]]))
-        >>> numbers.tolist(), round(step, 6)
-        ([[76, 102], [0, 127]], 0.007874)
-    """
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    step = float(np.abs(unit).max()) / LEVELS
-    return (unit / step).round().astype(np.int8), step
-
-
-def packed(
-    words: list[str],
-    places: Float[np.ndarray, "words 2"],
-    vectors: Int8[np.ndarray, "words d_model"],
-) -> bytes:
-    """The file that the page loads: a length in four bytes, a head in JSON, places, vectors.
-
-    Args:
-        words: In the order of the rows.
-        places: On the map; rounded to a 65,536th of its width.
-        vectors: As `rounded` makes them; a step less or more is the same to a cosine.
-    """
-    low = places.min(axis=0)
-    scale = (places - low).max() / 65535
-    head = json.dumps({"words": words, "dims": vectors.shape[1]}, ensure_ascii=False).encode()
-    head += b" " * (-len(head) % 4)
-    at = ((places - low) / scale).round().astype("<u2")
-    return len(head).to_bytes(4, "little") + head + at.tobytes() + vectors.tobytes()
 
 
 def made(steps: int = STEPS, seed: int = 0) -> dict[str, Any]:
@@ -66,12 +20,16 @@ def made(steps: int = STEPS, seed: int = 0) -> dict[str, Any]:
         rank correlations of 20,000 "distances" between words by lot with those on the plane and on
         the map.
     """
+    import numpy as np  # here, so that to find what is made already takes none
+
     from llmbook.datasets import glove
     from llmbook.projection import (
         contrastive_map,
         kept_neighbours,
         neighbours,
+        packed,
         principal_components,
+        rounded,
     )
 
     words, vectors = glove()
