@@ -127,7 +127,10 @@ def test_a_link_within_the_book_stays_inside(texts: list[BeautifulSoup]) -> None
     assert any(re.fullmatch(r"ch\d+\.xhtml#transformer-self-attention", link) for link in links)
     outside = [link for link in links if not re.match(r"(ch\d+\.xhtml)?(#|$)", link)]
     assert all(re.match(r"(https?|mailto):", link) for link in outside)
-    assert any(link.startswith("https://llmbook.github.io/llmbook/api/experiments/results/") for link in outside)
+    assert any(
+        link.startswith("https://llmbook.github.io/llmbook/api/experiments/results/")
+        for link in outside
+    )
 
 
 @given(st.sampled_from(sorted(palette.COLOURS)), st.sampled_from("fill stroke".split()))

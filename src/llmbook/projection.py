@@ -15,7 +15,11 @@ Places = Float[np.ndarray, "words 2"]
 LEVELS: Final = 127  # of a number in eight bits, each way
 
 
-def neighbours(vectors: Float[np.ndarray, "words d"], count: int = 10) -> Int[np.ndarray, "words n"]:
+def neighbours(
+    vectors: Float[np.ndarray, "words d"],
+    count: int = 10,
+    of: Int[np.ndarray, " rows"] | None = None,
+) -> Int[np.ndarray, "rows n"]:
     """The vectors nearest to each, by Euclidean distance, the nearest first and never itself.
 
     For vectors of length 1 that is the order of their cosines, too.
@@ -23,6 +27,7 @@ def neighbours(vectors: Float[np.ndarray, "words d"], count: int = 10) -> Int[np
     Args:
         vectors: One in each row.
         count: How many to give, fewer than there are vectors.
+        of: The rows whose neighbours are asked for; all, without.
 
     Raises:
         ValueError: If there are not so many others.
@@ -37,11 +42,11 @@ def neighbours(vectors: Float[np.ndarray, "words d"], count: int = 10) -> Int[np
     x = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))
     squares = x.square().sum(1)
     found = []
-    for start in range(0, len(x), 1000):
-        part = x[start : start + 1000]
-        distance = squares - 2 * part @ x.T  # but for what is the same in a row
-        rows = torch.arange(len(part))
-        distance[rows, rows + start] = torch.inf
+    for rows in (
+        torch.arange(len(x)).split(1000) if of is None else torch.from_numpy(of).split(1000)
+    ):
+        distance = squares - 2 * x[rows] @ x.T  # but for what is the same in a row
+        distance[torch.arange(len(rows)), rows] = torch.inf
         found.append(distance.topk(count, largest=False).indices)
     return torch.cat(found).numpy()
 
@@ -144,24 +149,36 @@ def contrastive_gradient(
     return gradient
 
 
-def kept_neighbours(near: Int[np.ndarray, "words n"], places: Float[np.ndarray, "words d"]) -> float:
-    """The share of each word's neighbours among the vectors that are so on the map as well.
+def kept_neighbours(
+    vectors: Float[np.ndarray, "words d"],
+    places: Float[np.ndarray, "words k"],
+    count: int = 10,
+    of: Int[np.ndarray, " rows"] | None = None,
+) -> float:
+    """The share of words' nearest neighbours among the vectors that are so on the map as well.
 
     Args:
-        near: Among the vectors.
-        places: On the map, or wherever else, a row for each word.
+        vectors: A row for each word.
+        places: On the map, or wherever else, a row for each.
+        count: How many neighbours of a word.
+        of: The rows of the words that are asked; all, without.
+
+    Raises:
+        ValueError: If there are not as many places as vectors, or not so many neighbours.
 
     Examples:
         >>> line = np.array([[0.0, 0], [1, 0], [3, 0]])
-        >>> kept_neighbours(np.array([[1], [2], [1]]), line)
-        0.6667
+        >>> kept_neighbours(line, line[[2, 0, 1]], count=1)
+        0.3333
 
     Source:
-        Trustworthiness and its relatives: [Venna and Kaski 2001][venna2001neighborhood].
+        The k-nearest-neighbour recall of [Damrich et al. 2023][damrich2023from], section 4.
     """
-    there = neighbours(places, near.shape[1])
-    kept = sum(len(np.intersect1d(a, b)) for a, b in zip(near, there, strict=True))
-    return round(kept / near.size, 4)
+    if len(vectors) != len(places):
+        raise ValueError(f"{len(vectors)} vectors have {len(places)} places: they must be as many")
+    before, after = neighbours(vectors, count, of), neighbours(places, count, of)
+    kept = (before[:, :, None] == after[:, None, :]).any(axis=2)
+    return round(float(kept.mean()), 4)
 
 
 def rounded(
@@ -202,4 +219,5 @@ def packed(
     head = json.dumps({"words": words, "dims": vectors.shape[1]}, ensure_ascii=False).encode()
     head += b" " * (-len(head) % 4)
     at = ((places - low) / scale).round().astype("<u2")
-    return len(head).to_bytes(4, "little") + head + at.tobytes() + vectors.tobytes()
+    file: bytes = len(head).to_bytes(4, "little") + head + at.tobytes() + vectors.tobytes()
+    return file

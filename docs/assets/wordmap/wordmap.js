@@ -175,7 +175,7 @@ class Drawing {
     }
     if (this.over >= 0) label(this.over, 600, "rubric");
     this.marked.forEach((row, n) => label(row, n ? 400 : 600, "ink"));
-    for (const row of seen.reverse().slice(0, 400)) if (taken.length < 45) label(row, 400, "ink-2");
+    for (const row of seen.reverse().slice(0, 400)) if (taken.length < 45 && /\p{L}/u.test(words.words[row])) label(row, 400, "ink-2");
   }
 }
 
@@ -189,6 +189,7 @@ const start = (root) => {
 
   const table = (place, caption, heads, rows) => {
     const made = document.createElement("table"), head = made.createTHead().insertRow(), body = made.createTBody();
+    made.className = "w-list";
     made.createCaption().textContent = caption;
     for (const text of heads) head.append(make("th", text, { scope: "col" }));
     for (const row of rows) {

@@ -206,7 +206,13 @@ class Blocks(blocks.Blocks):
         api = docs / "api"
         folders = [api, *(p for p in sorted(api.rglob("*")) if p.is_dir())] if api.is_dir() else []
         files = ("data/corrections.yaml", "data/errata.yaml", "references.bib")
-        return [*(docs / name for name in files), *folders, *TABLES, *explorer.FRAMES, wordmap.FRAME]
+        return [
+            *(docs / name for name in files),
+            *folders,
+            *TABLES,
+            *explorer.FRAMES,
+            wordmap.FRAME,
+        ]
 
     @classmethod
     def files(cls, executed: Collection[str], cache: Path) -> Mapping[str, bytes]:

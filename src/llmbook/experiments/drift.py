@@ -10,8 +10,9 @@ from jaxtyping import Bool, Float, Int
 from llmbook.datasets import sotu
 from llmbook.word2vec import sentences
 
-Pairs = Int[np.ndarray, " pairs"]
+Pairs = Int[np.ndarray, " _"]
 Counts = Float[np.ndarray, "words company"]
+OfWords = Float[np.ndarray, " words"]
 WINDOW: Final = 4
 EARLY: Final = 1880  # the last year of the early addresses
 LATE: Final = 1934  # the first of the late ones
@@ -70,12 +71,14 @@ def ppmi(counts: Counts) -> Counts:
     """
     share = counts / max(counts.sum(), 1)
     chance = share.sum(axis=1, keepdims=True) * share.sum(axis=0, keepdims=True)
-    return np.log(np.maximum(share, 1e-300) / np.maximum(chance, 1e-300)).clip(0) * (share > 0)
+    ratio = np.maximum(share, 1e-300) / np.maximum(chance, 1e-300)
+    found: Counts = np.log(ratio).clip(0) * (share > 0)
+    return found
 
 
 def change(
     near: Sequence[Pairs], late: Bool[np.ndarray, " texts"], shape: tuple[int, int]
-) -> Float[np.ndarray, " words"]:
+) -> OfWords:
     r"""One minus the cosine of each word's company in two groups of texts.
 
     The company is the same list in both, so nothing has to be turned to fit, as trained vectors
@@ -96,7 +99,8 @@ def change(
         sides.append(ppmi(counts.astype(float)))
     lengths = [np.linalg.norm(side, axis=1) for side in sides]
     dot = (sides[0] * sides[1]).sum(axis=1)
-    return 1 - dot / np.maximum(lengths[0] * lengths[1], 1e-12)
+    found: OfWords = 1 - dot / np.maximum(lengths[0] * lengths[1], 1e-12)
+    return found
 
 
 def measured(lots: int = 20, seed: int = 0, least: int = 100) -> dict[str, Any]:
@@ -143,7 +147,7 @@ def measured(lots: int = 20, seed: int = 0, least: int = 100) -> dict[str, Any]:
     }
 
 
-def excess(found: dict[str, Any]) -> Float[np.ndarray, " words"]:
+def excess(found: dict[str, Any]) -> OfWords:
     """Each word's change beyond what words that change as much by lot have on average.
 
     A straight line through all words says what a change by lot goes with; what is above it is a
@@ -154,7 +158,8 @@ def excess(found: dict[str, Any]) -> Float[np.ndarray, " words"]:
     """
     lot, real = np.array(found["by lot"]), np.array(found["change"])
     slope, height = np.polyfit(lot, real, 1)
-    return real - (slope * lot + height)
+    above: OfWords = real - (slope * lot + height)
+    return above
 
 
 def _strongest(

@@ -1,9 +1,10 @@
-"""What the page *Word map* shows: the 20,000 vectors, their places on a plane, and one file of both."""
+"""What the page *Word map* shows: 20,000 vectors, their places on a plane, one file of both."""
 
 import base64
 from typing import Any, Final
 
-STEPS: Final = 3000
+STEPS: Final = 600
+ASKED: Final = 2000  # words whose neighbours are compared
 
 
 def made(steps: int = STEPS, seed: int = 0) -> dict[str, Any]:
@@ -34,27 +35,26 @@ def made(steps: int = STEPS, seed: int = 0) -> dict[str, Any]:
 
     words, vectors = glove()
     unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float64)
-    near = neighbours(unit)
     plane, share = principal_components(unit)
-    map_ = contrastive_map(near, plane, steps=steps, seed=seed)
+    map_ = contrastive_map(neighbours(unit), plane, steps=steps, seed=seed)
     numbers, step = rounded(unit)
     dice = np.random.default_rng(seed)
+    asked = dice.choice(len(words), ASKED, replace=False)
+    lot = map_[dice.permutation(len(map_))]
+    others = {"plane": plane, "map": map_, "lot": lot, "rounded": numbers * step}
     pairs = dice.integers(len(words), size=(20_000, 2))
-    across = [np.linalg.norm(x[pairs[:, 0]] - x[pairs[:, 1]], axis=1) for x in (unit, plane, map_)]
-    ranks = [distance.argsort().argsort() for distance in across]
+
+    def ranks(x: Any) -> Any:
+        return np.linalg.norm(x[pairs[:, 0]] - x[pairs[:, 1]], axis=1).argsort().argsort()
+
     return {
         "file": base64.b64encode(packed(words, map_, numbers)).decode(),
         "places": {"plane": plane.round(3).tolist(), "map": map_.round(3).tolist()},
         "share": share,
-        "kept": {
-            "plane": kept_neighbours(near, plane),
-            "map": kept_neighbours(near, map_),
-            "lot": kept_neighbours(near, map_[dice.permutation(len(map_))]),
-            "rounded": kept_neighbours(near, numbers * step),
-        },
+        "kept": {name: kept_neighbours(unit, x, of=asked) for name, x in others.items()},
         "distances": {
-            "plane": float(np.corrcoef(ranks[0], ranks[1])[0, 1]),
-            "map": float(np.corrcoef(ranks[0], ranks[2])[0, 1]),
+            name: float(np.corrcoef(ranks(unit), ranks(others[name]))[0, 1])
+            for name in ("plane", "map")
         },
     }
 
