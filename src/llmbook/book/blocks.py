@@ -12,19 +12,23 @@ texts, kept once and shown in several places.
 
 import html
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import yaml
 
+from llmbook.book import explorer, wordmap
 from llmbook.book.calculators import TABLES, calculator
 from llmbook.book.seeds import seeds
+from llmbook.experiments import explored
+from llmbook.experiments import wordmap as mapped
 from llmbook.weave import blocks
 from llmbook.weave.chapter import SUFFIXES, WeaveError, read_chapter
 from llmbook.weave.configuration import Site
 from llmbook.weave.reading import reading_minutes, reading_order
+from llmbook.weave.store import kept, storing
 
 T = TypeVar("T")
 
@@ -191,6 +195,9 @@ class Blocks(blocks.Blocks):
             "outline": self.outline,
             "seeds": self.seeds,
             "calculator": calculator,
+            "explorer": explorer.explorer,
+            "trainer": explorer.trainer,
+            "wordmap": wordmap.wordmap,
         }
 
     @classmethod
@@ -199,7 +206,24 @@ class Blocks(blocks.Blocks):
         api = docs / "api"
         folders = [api, *(p for p in sorted(api.rglob("*")) if p.is_dir())] if api.is_dir() else []
         files = ("data/corrections.yaml", "data/errata.yaml", "references.bib")
-        return [*(docs / name for name in files), *folders, *TABLES]
+        return [
+            *(docs / name for name in files),
+            *folders,
+            *TABLES,
+            *explorer.FRAMES,
+            wordmap.FRAME,
+        ]
+
+    @classmethod
+    def files(cls, executed: Collection[str], cache: Path) -> Mapping[str, bytes]:
+        """The model of the explorer and the words of the map, which their pages have made."""
+        found = {}
+        with storing(cache):
+            if explorer.PAGE in executed:
+                found[explorer.MODEL] = explored.content(kept(explored.made))
+            if wordmap.PAGE in executed:
+                found[wordmap.WORDS] = mapped.content(kept(mapped.made))
+        return found
 
     def _read(self, read: Callable[[], T], file: Path, otherwise: T) -> T:
         """What a function reads from a file, or what to take if it cannot."""

@@ -4,7 +4,7 @@ The option `blocks` names a module that has a class `Blocks`, made of the one he
 executed in a chapter's process: these are texts, kept once and shown in several places.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import ClassVar
@@ -36,6 +36,16 @@ class Blocks:
     def data(cls, docs: Path) -> list[Path]:
         """The files that fences are made from; of a folder, only its names count."""
         return []
+
+    @classmethod
+    def files(cls, executed: Collection[str], cache: Path) -> Mapping[str, bytes]:
+        """Further files of the site, by their paths in it, of what cells have kept.
+
+        Args:
+            executed: The pages whose cells have run.
+            cache: The store, for `llmbook.weave.store.storing`.
+        """
+        return {}
 
     def errors(self) -> list[WeaveError]:
         """What is wrong with the data."""

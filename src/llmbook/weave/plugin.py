@@ -223,6 +223,10 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
                 copy = File("/".join(name), source, target, config.use_directory_urls)
                 copy.inclusion = page.inclusion
                 files.append(copy)
+        executed = {uri for uri, woven in self.woven.items() if woven.notebook}
+        made = registered(self.site.blocks).files(executed, self.cache)
+        for uri, content in made.items():
+            files.append(File.generated(config, uri, content=content))
         if self.config.live:
             self._add_live(files, config)
         return files

@@ -10,7 +10,7 @@ import operator
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -212,6 +212,20 @@ def kept(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         prune(folder / "kept", KEPT)
         prune(variants.parent, KEPT)
     return json.loads(json.dumps(value))  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def storing(folder: Path) -> Iterator[None]:
+    """Let `kept` find, for a while, what chapters whose store is a folder have kept there."""
+    before = os.environ.get(RESULTS)
+    os.environ[RESULTS] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[RESULTS]
+        else:
+            os.environ[RESULTS] = before
 
 
 def _folder() -> Path:

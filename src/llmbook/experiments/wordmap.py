@@ -1,0 +1,64 @@
+"""What the page *Word map* shows: 20,000 vectors, their places on a plane, one file of both."""
+
+import base64
+from typing import Any, Final
+
+STEPS: Final = 600
+ASKED: Final = 2000  # words whose neighbours are compared
+
+
+def made(steps: int = STEPS, seed: int = 0) -> dict[str, Any]:
+    """Make both maps of the vectors, and measure what they keep.
+
+    Args:
+        steps: Of the contrastive map.
+        seed: Of it, and of words by lot.
+
+    Returns:
+        "file": in base64, see `packed`; "places" of both, to three digits; of the plane of most
+        variance its "share"; the "kept" shares of ten neighbours, on that plane, on the map, with
+        the map's places dealt by lot, and after rounding to eight bits in all dimensions; and the
+        rank correlations of 20,000 "distances" between words by lot with those on the plane and on
+        the map.
+    """
+    import numpy as np  # here, so that to find what is made already takes none
+
+    from llmbook.datasets import glove
+    from llmbook.projection import (
+        contrastive_map,
+        kept_neighbours,
+        neighbours,
+        packed,
+        principal_components,
+        rounded,
+    )
+
+    words, vectors = glove()
+    unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float64)
+    plane, share = principal_components(unit)
+    map_ = contrastive_map(neighbours(unit), plane, steps=steps, seed=seed)
+    numbers, step = rounded(unit)
+    dice = np.random.default_rng(seed)
+    asked = dice.choice(len(words), ASKED, replace=False)
+    lot = map_[dice.permutation(len(map_))]
+    others = {"plane": plane, "map": map_, "lot": lot, "rounded": numbers * step}
+    pairs = dice.integers(len(words), size=(20_000, 2))
+
+    def ranks(x: Any) -> Any:
+        return np.linalg.norm(x[pairs[:, 0]] - x[pairs[:, 1]], axis=1).argsort().argsort()
+
+    return {
+        "file": base64.b64encode(packed(words, map_, numbers)).decode(),
+        "places": {"plane": plane.round(3).tolist(), "map": map_.round(3).tolist()},
+        "share": share,
+        "kept": {name: kept_neighbours(unit, x, of=asked) for name, x in others.items()},
+        "distances": {
+            name: float(np.corrcoef(ranks(unit), ranks(others[name]))[0, 1])
+            for name in ("plane", "map")
+        },
+    }
+
+
+def content(made: dict[str, Any]) -> bytes:
+    """The bytes of the file in what `made` returns."""
+    return base64.b64decode(made["file"])
