@@ -1,6 +1,8 @@
 """The explorer: its file, and a browser that computes from it what the package computes."""
 
 import json
+import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from llmbook.book.blocks import Blocks
 from llmbook.book.explorer import explorer, trainer
+from llmbook.experiments import explored
 from llmbook.experiments.explored import rhyme
 from llmbook.explorer import (
     export,
@@ -27,6 +31,7 @@ from llmbook.numpy_gpt import Trainer
 from llmbook.tokenizers import ByteLevelBPE
 from llmbook.weave import live
 from llmbook.weave.sources import Package, Sources, package_root
+from llmbook.weave.store import RESULTS, storing
 from tests.book import DOCS
 from tests.test_access import AXE
 from tests.test_browser import FLAGS, found_chromium, serving
@@ -178,6 +183,32 @@ def test_drawing_by_these_probabilities_is_what_generate_does() -> None:
     assert (error < 5 * (expected * (1 - expected) / 800).sqrt() + 1e-9).all()
 
 
+def test_the_site_has_the_model_that_the_page_has_trained(site: Path) -> None:
+    """And names its size; a book whose page has not run has none."""
+    file = site / "assets/explorer/model.safetensors"
+    made, text, begin = load(file)
+    assert made.config.max_len == explored.CONTEXT
+    assert begin == explored.END
+    assert text.vocab_size == explored.VOCAB_SIZE
+    page = (site / "explorer/index.html").read_text(encoding="utf-8")
+    (size,) = re.findall(r'<span id="explorer-size"><span[^>]*>([^<]*)</span> MB', page)
+    assert size == f"{file.stat().st_size / 1e6:.1f}"
+    parts = json.loads((site / live.FOLDER / "parts.json").read_text(encoding="utf-8"))["sizes"]
+    (size,) = re.findall(r'<span id="trainer-size"><span[^>]*>([^<]*)</span> MB', page)
+    assert int(size) == pytest.approx((parts["python"] + parts["numpy"]) / 1e6, abs=1)
+    assert Blocks.files({"index.md"}, site) == {}
+
+
+def test_a_store_is_named_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for before in (None, "elsewhere"):
+        monkeypatch.delenv(RESULTS, raising=False)
+        if before:
+            monkeypatch.setenv(RESULTS, before)
+        with storing(tmp_path):
+            assert os.environ[RESULTS] == str(tmp_path)
+        assert os.environ.get(RESULTS) == before
+
+
 # --- in a browser ------------------------------------------------------------------------------
 
 
@@ -303,7 +334,8 @@ def test_a_tokenizer_that_cuts_digits_and_knows_not_all_bytes_cuts_alike(page: A
 
 RANK = """async ([logits, temperature, topP]) => {
   const { ranked } = await import("./model.js");
-  const { ids, kept } = ranked(logits, temperature, topP), p = Array(ids.length);
+  const { ids, kept, size } = ranked(logits, temperature, topP), p = Array(ids.length);
+  if (topP === 1 && temperature && size < ids.length) throw new Error("1 keeps all");
   ids.forEach((id, i) => (p[id] = kept[i]));
   return p;
 }"""

@@ -105,6 +105,68 @@ _MISTAKES = [
         "np.where(mask, scores, -np.inf)",
         "np.where(mask, scores, 0.0)",
     ),
+    # Gradients by hand
+    (
+        "numpy_gpt",
+        "a norm’s gradient without the part through the variance",
+        "d.mean(-1, keepdims=True) - along",
+        "d.mean(-1, keepdims=True)",
+    ),
+    (
+        "numpy_gpt",
+        "a norm’s gradient without the part through the mean",
+        "(d - d.mean(-1, keepdims=True) - along)",
+        "(d - along)",
+    ),
+    (
+        "numpy_gpt",
+        "a softmax’s gradient that forgets that weights sum to 1",
+        "weights * (by_weights - kept)",
+        "weights * by_weights",
+    ),
+    ("numpy_gpt", "no root of the width in the gradient", "kept) / root", "kept)"),
+    (
+        "numpy_gpt",
+        "queries and keys exchanged in the gradient",
+        "by_scores @ key, by_scores.swapaxes(-1, -2) @ query",
+        "by_scores @ query, by_scores.swapaxes(-1, -2) @ key",
+    ),
+    (
+        "numpy_gpt",
+        "the embedding’s gradient from the output alone",
+        "            np.add.at(by_table, token_ids, dx)\n",
+        "",
+    ),
+    (
+        "numpy_gpt",
+        "a token that occurs twice counts once",
+        "np.add.at(by_table, token_ids, dx)",
+        "by_table[token_ids] += dx",
+    ),
+    (
+        "numpy_gpt",
+        "no gradient past the attention",
+        "return dh + back_n1(back_a(dh))",
+        "return back_n1(back_a(dh))",
+    ),
+    (
+        "numpy_gpt",
+        "a loss that is a sum has a gradient that is a mean",
+        "back(p / nexts.size)",
+        "back(p)",
+    ),
+    (
+        "numpy_gpt",
+        "AdamW that decays through the gradient",
+        "weight *= 1 - lr * self.weight_decay.get(name, 0.0)",
+        "gradient = gradient + self.weight_decay.get(name, 0.0) * weight",
+    ),
+    (
+        "numpy_gpt",
+        "Adam’s means are not put right at the beginning",
+        "1 - first**self.steps, 1 - second**self.steps",
+        "1.0, 1.0",
+    ),
     # Attention
     ("attention", "no division by the root of d_k", " / math.sqrt(query.shape[-1])", ""),
     (

@@ -138,7 +138,7 @@ export const ranked = (logits, temperature, topP) => {
   const highest = logits[ids[0]];
   const all = temperature > 0 ? softmax(ids.map((id) => (logits[id] - highest) / temperature)) : Float64Array.from(ids, (_, i) => +(i === 0));
   let before = 0, size = 0;
-  while (size < ids.length && (size === 0 || before < topP - EPS32)) before += all[size++];
+  while (size < ids.length && (topP >= 1 || size === 0 || before < topP - EPS32)) before += all[size++];
   while (size < ids.length && all[size] === all[size - 1] && all[size] > 0) before += all[size++]; // as likely as the last
   return { ids, all, size, kept: all.map((p, i) => (i < size ? p / before : 0)) };
 };

@@ -2,6 +2,7 @@
 const home = new URL("../live/", import.meta.url);
 const ROUND = 300; // steps until the reader is asked whether to go on
 const SAMPLE = 50; // steps between two samples
+const CURVE = `<svg class="x-curve" viewBox="0 0 324 170" role="img" aria-label="Loss by step"><path class="x-axes" d="M30 8V145H316"/><text x="25" y="18" text-anchor="end" class="x-high"></text><text x="25" y="147" text-anchor="end">0</text><text x="30" y="164">1</text><text x="316" y="164" text-anchor="end" class="x-last"></text><polyline points=""/></svg>`;
 const HELPERS = `
 import base64, json
 from llmbook.numpy_gpt import Trainer
@@ -167,6 +168,7 @@ const start = (root) => {
     if (go.textContent !== "Stop") idle();
   });
   new MutationObserver(() => looks && heads()).observe(document.body, { attributeFilter: ["data-md-color-scheme"] });
+  find(".x-count").insertAdjacentHTML("afterend", CURVE);
   go.textContent = label;
   root.hidden = false;
 };

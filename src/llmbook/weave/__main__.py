@@ -4,12 +4,13 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 try:
     from pathspec import GitIgnoreSpec
 
+    from llmbook.weave.blocks import registered
     from llmbook.weave.book import Woven, weave_book
     from llmbook.weave.chapter import SUFFIXES
     from llmbook.weave.configuration import hidden, read_site
@@ -53,7 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
             if (f.endswith(SUFFIXES) or is_lab(f, site.labs)) and not skipped.match_file(f)
         ]
         woven, errors = weave_book(docs, pages, options.cache, package=options.package, site=site)
-        _write(docs, out, [f for f in files if f not in set(pages)], woven)
+        executed = {uri for uri, page in woven.items() if page.notebook}
+        made = registered(site.blocks).files(executed, options.cache)
+        _write(docs, out, [f for f in files if f not in set(pages)], woven, made)
     except FileExistsError as taken:
         parser.error(str(taken))
     except ValueError as wrong:  # of mkdocs.yml, what it names, or an argument
@@ -78,8 +81,10 @@ def _files(docs: Path, without: list[Path], drafts: str) -> Iterator[str]:
             yield name
 
 
-def _write(docs: Path, out: Path, files: list[str], woven: dict[str, Woven]) -> None:
-    """Write pages, notebooks and copies of other files, and remove what an earlier run wrote.
+def _write(
+    docs: Path, out: Path, files: list[str], woven: dict[str, Woven], made: Mapping[str, bytes]
+) -> None:
+    """Write pages, notebooks, what the book makes and copies; remove what an earlier run wrote.
 
     Raises:
         FileExistsError: If there is a file in the way that no earlier run has written.
@@ -90,7 +95,7 @@ def _write(docs: Path, out: Path, files: list[str], woven: dict[str, Woven]) -> 
             copies[Path(uri).with_name(notebook.name).as_posix()] = notebook
     pages = {uri: page.markdown for uri, page in woven.items() if uri.endswith(SUFFIXES)}
     before = _written(out)
-    for name in (*copies, *pages):
+    for name in (*copies, *pages, *made):
         if (out / name).exists() and content_of(out / name) != before.get(name):
             raise FileExistsError(
                 f"{out / name} is not as weave has written it: move it, or name another folder"
@@ -98,7 +103,7 @@ def _write(docs: Path, out: Path, files: list[str], woven: dict[str, Woven]) -> 
     for name, content in before.items():
         if content_of(out / name) == content:
             (out / name).unlink()
-    for name in (*copies, *pages):
+    for name in (*copies, *pages, *made):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
     written: dict[str, str | None] = {}
     try:
@@ -107,6 +112,9 @@ def _write(docs: Path, out: Path, files: list[str], woven: dict[str, Woven]) -> 
             written[name] = content_of(out / name)
         for name, text in pages.items():
             (out / name).write_text(text, encoding="utf-8")
+            written[name] = content_of(out / name)
+        for name, data in made.items():
+            (out / name).write_bytes(data)
             written[name] = content_of(out / name)
     finally:
         out.mkdir(parents=True, exist_ok=True)

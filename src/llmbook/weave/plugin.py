@@ -24,7 +24,7 @@ from mkdocs.structure.pages import Page
 
 from llmbook.weave import lab_pages, live
 from llmbook.weave.blocks import registered
-from llmbook.weave.book import Woven, weave_book
+from llmbook.weave.book import NOTEBOOKS, Woven, weave_book
 from llmbook.weave.chapter import SUFFIXES
 from llmbook.weave.configuration import Site, read_site
 from llmbook.weave.engine import Engine
@@ -223,7 +223,12 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
                 copy = File("/".join(name), source, target, config.use_directory_urls)
                 copy.inclusion = page.inclusion
                 files.append(copy)
-        executed = {uri for uri, woven in self.woven.items() if woven.notebook}
+        finished = self.cache / NOTEBOOKS  # where the notebooks of what still runs are not
+        executed = {
+            uri
+            for uri, woven in self.woven.items()
+            if woven.notebook and woven.notebook.is_relative_to(finished)
+        }
         made = registered(self.site.blocks).files(executed, self.cache)
         for uri, content in made.items():
             files.append(File.generated(config, uri, content=content))
