@@ -100,23 +100,24 @@ class Turned:
         """What the shell shows of the first figure; for a page, with the others' table."""
         from IPython import get_ipython
 
-        def shown(figure: "Figure") -> dict[str, Any]:
-            data: dict[str, Any] = get_ipython().display_formatter.format(figure)[0]
-            return data
-
-        data = shown(self.figure)
+        formatter = get_ipython().display_formatter
+        first = self.figure
+        data: dict[str, Any] = formatter.format(first)[0]
         if FIGURE not in data:  # another shell than weave's
             return data
+        from llmbook.weave.figures import themed_svgs
+        from llmbook.weave.palette import colours_of
+
+        palette = colours_of(formatter.mimebundle_formatter.lookup(first).keywords["palette"])
         drawn, said = [], []
-        for number, choice in enumerate(self.choices):
+        for choice in self.choices:
             figure, sentence = self.draw(**choice)
-            each = data[FIGURE] if number == self.first else shown(figure)[FIGURE]
-            each["drawings"] = [{**d, "svg": with_plain_ids(d["svg"])} for d in each["drawings"]]
-            drawn.append(each)
+            svgs = [{**d, "svg": with_plain_ids(str(d["svg"]))} for d in themed_svgs(figure, palette)]
+            drawn.append({"drawings": svgs, "table": getattr(figure, "table", None)})
             said.append(sentence)
         turns = {"dials": self.dials, "said": said}
-        first = {**drawn[self.first], "turns": {**turns, **table_of(drawn, self.first)}}
-        return {**data, FIGURE: first}
+        table = table_of(drawn, self.first)
+        return {**data, FIGURE: {**drawn[self.first], "turns": {**turns, **table}}}
 
 
 def _called(value: Any) -> str:
