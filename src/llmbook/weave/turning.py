@@ -83,7 +83,7 @@ class Turned:
                 raise ValueError(f"start: {name} must be one of {values}, got {start[name]!r}")
             called = list(given) if isinstance(given, Mapping) else [*map(_called, values)]
             at = values.index(start[name]) if name in start else 0
-            named = all(isinstance(value, str) for value in given)
+            named = all(isinstance(value, str) for value in values)
             self.dials.append((name.replace("_", " "), called, at, named))
         every = [list(v.values() if isinstance(v, Mapping) else v) for v in dials.values()]
         self.choices = [dict(zip(dials, each, strict=True)) for each in itertools.product(*every)]
