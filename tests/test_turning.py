@@ -17,7 +17,8 @@ from tests.test_live import ATTENTION, edit, found, run
 
 pytestmark = pytest.mark.browser
 SOURCES = {page: (DOCS / page).read_text("utf-8") for page in nav() if page.endswith(".md")}
-PAGES = [page for page, text in SOURCES.items() if "llmbook.weave.turning import turn" in text]
+CELL = re.compile(r"(?ms)^```python(?:(?!^```).)*from llmbook\.weave\.turning import turn$")
+PAGES = [page for page, text in SOURCES.items() if CELL.search(text)]
 MOST = 150_000  # bytes of a page's table, before a host compresses it
 
 # Whether a figure shows these drawings and numbers; if not, where the first difference is.

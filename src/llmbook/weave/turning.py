@@ -112,7 +112,9 @@ class Turned:
         drawn, said = [], []
         for choice in self.choices:
             figure, sentence = self.draw(**choice)
-            svgs = [{**d, "svg": with_plain_ids(str(d["svg"]))} for d in themed_svgs(figure, palette)]
+            svgs = [
+                {**d, "svg": with_plain_ids(str(d["svg"]))} for d in themed_svgs(figure, palette)
+            ]
             drawn.append({"drawings": svgs, "table": getattr(figure, "table", None)})
             said.append(sentence)
         turns = {"dials": self.dials, "said": said}

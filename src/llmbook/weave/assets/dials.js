@@ -33,11 +33,12 @@ const start = (figure, address) => {
   const turn = async () => {
     const choice = dials.reduce((sum, { length, at }) => sum * length + at(), 0), first = known.reduce((sum, [, labels, at]) => sum * labels.length + at, 0);
     const { slots, words, turns, said: sentences } = (await table(address))[figure.id];
+    const changing = new Set(slots.map(([root]) => root)); // another figure of the cell keeps its name
     for (const n in roots) {
       const [root, elements, base] = roots[n], prefix = base.getAttribute("aria-labelledby")?.slice(0, -1);
       const changes = slots.flatMap(([k, at, name], slot) => (k === Number(n) && turns[choice][slot] ? [[at, name, words[turns[choice][slot] - 1]]] : []));
       const made = turned(base, elements, changes, (text) => text.replace(/( id="|url\(#|href="#)/g, `$1${prefix}`));
-      if (choice !== first && prefix) made.querySelector("title").textContent = sentences[choice];
+      if (choice !== first && prefix && changing.has(Number(n))) made.querySelector("title").textContent = sentences[choice];
       for (const { name, value } of made.attributes) root.setAttribute(name, value);
       root.replaceChildren(...made.childNodes);
     }
