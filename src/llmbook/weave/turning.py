@@ -138,8 +138,8 @@ def with_plain_ids(svg: str) -> str:
     """A drawing with short ids in their order, so that two alike have the same.
 
     Examples:
-        >>> with_plain_ids('<svg><g id="p3f"/><g style="mask: url(#p3f)"/></svg>')
-        '<svg><g id="i0"/><g style="mask: url(#i0)"/></svg>'
+        >>> with_plain_ids('<svg><g id="p3f"/><use href="#p3f"/></svg>')
+        '<svg><g id="i0"/><use href="#i0"/></svg>'
     """
     ids = {name: f"i{n}" for n, name in enumerate(re.findall(r' id="([^"]*)"', svg))}
     refers = r'( id="|href="#|url\(#)([^")]*)'
