@@ -38,7 +38,7 @@ def page(folder: Path, text: str, *outputs: list[dict[str, Any]]) -> tuple[str, 
     """A page with these outputs, as Markdown, and its notebook."""
     path = folder / "a.md"
     path.write_text(text, encoding="utf-8")
-    body, notebook = weave(read_chapter(path), Result(list(outputs), 0.0), Book())
+    body, notebook, _ = weave(read_chapter(path), Result(list(outputs), 0.0), Book())
     return body, json.loads(notebook)
 
 

@@ -30,6 +30,12 @@ WATTS_A_CORE = (
     8  # at the meter, by middle values: 4 W, with memory and board 6, with the building 8
 )
 NOTEBOOKS, PENDING = "notebooks", "pending"  # where they are kept, and those of what still runs
+BESIDE = {  # a page's own files, by how their names end
+    "notebook": ".ipynb",
+    "empty": "-empty.ipynb",
+    "live": ".live.json",
+    "turns": ".turns.json",
+}
 LISTING = re.compile(r"""^```python .*\blisting=["']?([\w.]+)""", re.M)
 
 
@@ -37,7 +43,8 @@ LISTING = re.compile(r"""^```python .*\blisting=["']?([\w.]+)""", re.M)
 class Woven:
     """A page as the site generator shall read it; with cells, its notebook, executed and empty.
 
-    With live cells, also the file by which the page's script knows them.
+    With live cells, also the file by which the page's script knows them, and with figures that
+    turn the one with their drawings.
     """
 
     body: str
@@ -45,6 +52,7 @@ class Woven:
     notebook: Path | None = None
     empty: Path | None = None
     live: Path | None = None
+    turns: Path | None = None
 
     @property
     def markdown(self) -> str:
@@ -165,8 +173,8 @@ class _Weaver:
             record = kept.get(uri)
             if record and record["figures"][0] == self.book.figures.get(record["part"], 0):
                 self.book.figures[record["part"]] = record["figures"][1]
-                files = self._files(uri)[: record["files"]]
-                self.woven[uri] = Woven(record["body"], record["meta"], *files)
+                files = self._files(uri, record["hashes"])
+                self.woven[uri] = Woven(record["body"], record["meta"], **files)
                 continue
             if self.blocks is None:
                 self._read_data()
@@ -204,7 +212,7 @@ class _Weaver:
 
     def _check_name(self, uri: str, chapter: Chapter) -> None:
         """Refuse a chapter whose notebook would take the place of a file of the author's."""
-        for notebook in self._files(uri) if chapter.cells else ():
+        for notebook in self._files(uri).values() if chapter.cells else ():
             if (taken := chapter.path.with_name(notebook.name)).exists():
                 why = f"{taken} has the name of this chapter's notebook: rename one of the two"
                 raise WeaveError(chapter.path, 1, why)
@@ -227,21 +235,22 @@ class _Weaver:
         try:
             shown = running(chapter) if pending else result
             live = self._live(chapter, basis) if made else STILL
-            body, notebook = weave(chapter, shown, self.book, live)
+            body, notebook, turns = weave(chapter, shown, self.book, live)
         except WeaveError as error:
             self._failed(uri, error)
             return
         body = _with_pages(body, uri)
         meta = _page_facts(uri, chapter, None if pending else result)
-        package = self.site.package or ""
-        empty = empty_notebook(notebook, package, self.site.install)
-        texts = [notebook, empty] if chapter.cells else []
-        texts += [live.text(self.site.palette)] if live.cells else []
-        files = self._files(uri, PENDING if pending else NOTEBOOKS)[: len(texts)]
-        for file, text in zip(files, texts, strict=True):
+        empty = empty_notebook(notebook, self.site.package or "", self.site.install)
+        texts = {"notebook": notebook, "empty": empty} if chapter.cells else {}
+        texts |= {"live": live.text(self.site.palette)} if live.cells else {}
+        texts |= {"turns": turns} if turns else {}
+        files = self._files(uri, texts, PENDING if pending else NOTEBOOKS)
+        for name, text in texts.items():
+            file = files[name]
             if not file.exists() or file.read_text(encoding="utf-8") != text:
                 write_atomically(file, text)
-        self.woven[uri] = Woven(body, meta, *files)
+        self.woven[uri] = Woven(body, meta, **files)
         key = self._key(uri)
         if key and made and self.sound:
             try:
@@ -254,17 +263,18 @@ class _Weaver:
                         "figures": [before, self.book.figures.get(part, 0)],
                         "body": body,
                         "meta": meta,
-                        "files": len(texts),
-                        "hashes": [hash_of(text) for text in texts],
+                        "hashes": {name: hash_of(text) for name, text in texts.items()},
                     },
                 )
             except (TypeError, OSError):  # front matter that JSON cannot hold; a read-only store
                 self._record(uri).unlink(missing_ok=True)
 
-    def _files(self, uri: str, folder: str = NOTEBOOKS) -> tuple[Path, Path, Path]:
-        """What lies beside a page: its notebooks, and what its script knows of live cells."""
-        path = (self.cache / folder / uri).with_suffix(".ipynb")
-        return path, path.with_stem(f"{path.stem}-empty"), path.with_suffix(".live.json")
+    def _files(
+        self, uri: str, names: Iterable[str] = BESIDE, folder: str = NOTEBOOKS
+    ) -> dict[str, Path]:
+        """What lies beside a page: notebooks, what scripts know of live cells, and of figures."""
+        path = (self.cache / folder / uri).with_suffix("")
+        return {name: path.with_name(f"{path.name}{BESIDE[name]}") for name in names}
 
     def _live(self, chapter: Chapter, basis: Basis | None) -> Live:
         """Which cells of a page a browser can run."""
@@ -286,8 +296,8 @@ class _Weaver:
         _, basis, page = found
         if basis and not self.engine.still(Basis(**basis)):
             return None
-        files = self._files(uri)[: page["files"]]
-        if page["hashes"] != [content_of(file) for file in files]:
+        files = self._files(uri, page["hashes"])
+        if page["hashes"] != {name: content_of(file) for name, file in files.items()}:
             return None
         kept: dict[str, Any] = page
         return kept

@@ -245,6 +245,9 @@ class Kernel:
         from IPython.lib.pretty import pretty
 
         self._flush()
+        turning = sys.modules.get("llmbook.weave.turning")
+        if turning and isinstance(thing, turning.Turned):
+            thing = thing.figure  # the page has the others
         data: dict[str, Any] = {"text/plain": pretty(thing)}
         if hasattr(thing, "_repr_markdown_"):
             data["text/markdown"] = thing._repr_markdown_()

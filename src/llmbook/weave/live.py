@@ -25,12 +25,18 @@ NO_PYODIDE = f"no Pyodide in {FOLDER}: `python -m llmbook.weave.vendor live` put
 OWN = ("live.js", "cells.js", "live.css", "worker.js")
 DRAWS = {"matplotlib", "PIL"}
 THERE = {*stdlib_module_names, *DRAWS, "numpy", "jaxtyping"}
-SHOWS = {"IPython.display.display", "IPython.display.Markdown", "llmbook.weave.store.kept"}
+SHOWS = {
+    *("IPython.display.display", "IPython.display.Markdown"),
+    *("llmbook.weave.store.kept", "llmbook.weave.turning.turn"),
+}
 AT_BUILD = "at-build"  # the option of a cell that no browser shall run
 CORE = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip")
 LEFT_OUT = re.compile(r"(?m)^ *//.*\n|^ +| // .*$")  # of what each reader loads
 KINDS = ("check", "solution", "raises-exception")
-KERNEL = ("__init__", "weave/__init__", "weave/browser", "weave/figures", "weave/palette")
+KERNEL = (
+    *("__init__", "weave/__init__", "weave/browser"),
+    *("weave/figures", "weave/palette", "weave/turning"),
+)
 CHANGES = {
     "add",
     "append",

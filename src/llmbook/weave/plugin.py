@@ -22,7 +22,7 @@ from mkdocs.structure.files import File, Files, InclusionLevel, set_exclusions
 from mkdocs.structure.nav import Navigation
 from mkdocs.structure.pages import Page
 
-from llmbook.weave import lab_pages, live
+from llmbook.weave import lab_pages, live, style
 from llmbook.weave.blocks import registered
 from llmbook.weave.book import NOTEBOOKS, Woven, weave_book
 from llmbook.weave.chapter import SUFFIXES
@@ -34,7 +34,6 @@ from llmbook.weave.palette import colours_of
 from llmbook.weave.serving import Background, with_reload
 from llmbook.weave.sources import package_root
 from llmbook.weave.store import NO_ROOM, check_store, turn
-from llmbook.weave.style import STYLE_SHEET, style_sheet
 
 NEEDED = ("attr_list", "md_in_html")  # of Markdown's extensions, by what weave writes
 CODE = re.compile(r"(?m)^\s*(?:`{3,}|~{3,})\s*python\b|`\{python\}\s")
@@ -106,8 +105,8 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
         pyodide = Path(config.docs_dir, live.FOLDER, "pyodide-lock.json")
         if self.config.live and not pyodide.is_file():
             raise PluginError(f"llmbook-weave in mkdocs.yml: live: {live.NO_PYODIDE}")
-        if self.config.style and STYLE_SHEET not in config.extra_css:
-            config.extra_css.insert(0, STYLE_SHEET)
+        if self.config.style and style.STYLE_SHEET not in config.extra_css:
+            config.extra_css.insert(0, style.STYLE_SHEET)
         for extension in NEEDED:
             if extension not in config.markdown_extensions:
                 config.markdown_extensions.append(extension)
@@ -195,9 +194,9 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
         texts = {
             file.src_uri: file.content_string for file in sources if _is_elsewhere(file, config)
         }
-        if self.config.style and STYLE_SHEET not in files.src_uris:
-            sheet = style_sheet(self.site.palette)
-            files.append(File.generated(config, STYLE_SHEET, content=sheet))
+        if self.config.style and style.STYLE_SHEET not in files.src_uris:
+            sheet = style.style_sheet(self.site.palette)
+            files.append(File.generated(config, style.STYLE_SHEET, content=sheet))
         self.woven, errors = weave_book(
             Path(config.docs_dir),
             [file.src_uri for file in sources],
@@ -217,8 +216,8 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
                 page.is_modified = lambda: True  # type: ignore[method-assign]
             if uri.endswith(".py") and woven.notebook:
                 files.remove(page)
-            for notebook in filter(None, (woven.notebook, woven.empty, woven.live)):
-                folder, *name = notebook.relative_to(self.cache).parts
+            for beside in filter(None, (woven.notebook, woven.empty, woven.live, woven.turns)):
+                folder, *name = beside.relative_to(self.cache).parts
                 source, target = str(self.cache / folder), config.site_dir
                 copy = File("/".join(name), source, target, config.use_directory_urls)
                 copy.inclusion = page.inclusion
@@ -229,11 +228,14 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
             for uri, woven in self.woven.items()
             if woven.notebook and woven.notebook.is_relative_to(finished)
         }
-        made = registered(self.site.blocks).files(executed, self.cache)
-        for uri, content in made.items():
-            files.append(File.generated(config, uri, content=content))
+        for uri, made in registered(self.site.blocks).files(executed, self.cache).items():
+            files.append(File.generated(config, uri, content=made))
         if self.config.live:
             self._add_live(files, config)
+        if any(woven.turns for woven in self.woven.values()):
+            for uri, content in style.dials().items():
+                included = InclusionLevel.INCLUDED
+                files.append(File.generated(config, uri, inclusion=included, content=content))
         return files
 
     def _add_live(self, files: Files, config: MkDocsConfig) -> None:
@@ -341,10 +343,22 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
             log.error(f"{page.file.abs_src_path}:{line}: {unescape(why)}")
         linked = r'href="[^"]*" data-page="([^"]+)"'
         html = re.sub(linked, lambda m: f'href="{self._address(m[1], page, files)}"', html)
-        html = self._with_live(html, page, files)
+        html = self._with_live(self._with_dials(html, page, files), page, files)
         if "autorefs" not in config.plugins:  # there is nothing that a listing's name could lead to
             html = re.sub(r"</?autoref\b[^>]*>", "", html)
         return html
+
+    def _with_dials(self, html: str, page: Page, files: Files) -> str:
+        """A page that loads the script and the style of its figures' dials."""
+        woven = self.woven.get(page.file.src_uri)
+        if woven is None or woven.turns is None:
+            return html
+        uris = *style.DIALS, "/".join(woven.turns.relative_to(self.cache).parts[1:])
+        sheet, script, table = (files.src_uris[uri].url_relative_to(page.file) for uri in uris)
+        return (
+            f'{html}\n<link rel="stylesheet" href="{sheet}">\n'
+            f'<script type="module" src="{script}" data-turns="{table}"></script>'
+        )
 
     def _with_live(self, html: str, page: Page, files: Files) -> str:
         """A page that loads the script of its live cells; of a lab, only these are marked."""

@@ -1,6 +1,7 @@
 """Put outputs back into the text: plain Markdown for the page, a notebook for the download."""
 
 import html
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -47,6 +48,12 @@ class _Figure:
     number: str
     panels: list[dict[str, Any]]
 
+    @property
+    def turns(self) -> dict[str, Any] | None:
+        """What a reader can turn: the first panel, if its cell says so."""
+        found: dict[str, Any] | None = self.panels[0].get("turns")
+        return found
+
 
 @dataclass(frozen=True)
 class _Piece:
@@ -71,7 +78,7 @@ class _Piece:
 
 def weave(
     chapter: Chapter, result: Result | WeaveError | None, book: Book, live: Live = STILL
-) -> tuple[str, str]:
+) -> tuple[str, str, str]:
     """The chapter as plain Markdown with outputs and figures, and as an executed notebook.
 
     Args:
@@ -82,10 +89,11 @@ def weave(
         live: Which cells and values a browser can run.
 
     Returns:
-        Markdown and the notebook's JSON.
+        Markdown, the notebook's JSON, and that of the figures that turn, empty if none does.
 
     Raises:
-        WeaveError: For a figure without alt text or caption, an unknown listing, a block that
+        WeaveError: For a figure without alt text or caption, one that turns after another in its
+            cell, an unknown listing, a block that
             cannot be rendered, or a reference to a figure that is not there.
     """
     outputs = _outputs(chapter, result)
@@ -98,7 +106,14 @@ def weave(
         page = failure(error) + page
     page = _with_references(chapter, page, numbers)
     page = book.finish(page)
-    return page, notebook(list(_cells(chapter, pieces, book)), numbers)
+    return page, notebook(list(_cells(chapter, pieces, book)), numbers), _turns(figures.values())
+
+
+def _turns(figures: Iterable[_Figure]) -> str:
+    """What the script of a page reads when a reader turns one of its figures."""
+    kept = ("slots", "words", "turns", "said")
+    tables = {f.label: {name: f.turns[name] for name in kept} for f in figures if f.turns}
+    return json.dumps(tables, ensure_ascii=False, separators=(",", ":")) if tables else ""
 
 
 # --- what there is to show -------------------------------------------------------------------
@@ -127,6 +142,9 @@ def _numbered(
             if need not in part.options:
                 why = f'this cell shows a figure and has no {need}="…"'
                 raise WeaveError(chapter.path, part.line, why)
+        if any(panel.get("turns") for panel in panels[1:]):
+            why = "of a cell's figures only the first can turn: draw this one in a cell of its own"
+            raise WeaveError(chapter.path, part.line, why)
         book.figures[group] = count = book.figures.get(group, 0) + 1
         stem = re.sub(r"[^\w-]+", "-", chapter.path.stem)
         label = part.options.get("label", f"fig-{stem}-{count}")
@@ -368,12 +386,20 @@ def _figure(piece: _Piece) -> str:
     )
     return (
         f'<figure class="figure{" wide" if wide else ""}" id="{figure.label}"'
-        f'{piece.mark}{_volatile(piece.part)} markdown="1">\n'
+        f'{piece.mark}{_volatile(piece.part)}{_dials(figure)} markdown="1">\n'
         f'<div class="drawings">{panels}</div>\n'
         f'<figcaption markdown="span">**[Figure {figure.number}](#{figure.label})** '
         f"{options['caption']}</figcaption>\n</figure>\n\n"
         + _numbers([p["table"] for p in figure.panels if p["table"]], _volatile(piece.part))
     )
+
+
+def _dials(figure: _Figure) -> str:
+    """The attribute from which a page's script makes a figure's dials."""
+    if not figure.turns:
+        return ""
+    dials = json.dumps(figure.turns["dials"], ensure_ascii=False, separators=(",", ":"))
+    return f' data-dials="{html.escape(dials)}"'
 
 
 def _shown_where(variant: dict[str, Any], drawing: list[dict[str, Any]]) -> str:
