@@ -188,3 +188,38 @@ def test_a_readers_own_run_puts_the_dials_away_until_reset(reader: Callable[...,
     assert figure.locator(".drawings").inner_html() == before
     tab.context.close()
     assert url("transformer/self-attention.md") == ATTENTION
+
+
+def test_dials_come_with_a_page_that_instant_navigation_brings(
+    reader: Callable[..., Any], address: str
+) -> None:
+    """From a page without dials to one with them, and on to another: each has its own table."""
+    tab, wrong = reader("index.md", 1280)
+
+    def switch(route: Any) -> None:
+        answer = route.fetch()
+        text = answer.text().replace('"features": [', '"features": ["navigation.instant", ')
+        text = text.replace("https://llmbook.github.io/llmbook/", address)
+        route.fulfill(response=answer, body=text)
+
+    tab.route(re.compile(r"/book/([\w/-]+/)?([?#].*)?$|sitemap\.xml$"), switch)
+    tab.goto(address + url("transformer/index.md"), wait_until="load")
+    tab.evaluate("window.opened = 1")
+    for page in ("transformer/self-attention.md", "transformer/positions.md"):
+        tab.locator(f".md-sidebar--primary a[href*='{Path(page).stem}']").first.click()
+        figure = tab.locator("figure[data-dials]").first
+        figure.locator(".dials input").first.press("End")
+        figure.locator(".dials-said", has_text=re.compile(".")).wait_for(state="attached")
+        label, drawn = next(iter(figures(page).items()))
+        assert figure.get_attribute("id") == label
+        assert figure.locator(".dials").count() == 1
+        steps = [len(labels) for _, labels, *_ in drawn["turns"]["dials"]]
+        at = [steps[0] - 1, *(at for _, _, at, _ in drawn["turns"]["dials"][1:])]
+        number = 0
+        for length, place in zip(steps, at, strict=True):
+            number = number * length + place
+        assert tab.evaluate(SHOWS, [label, *turned(drawn, number)]) == []
+    assert tab.evaluate("window.opened") == 1
+    tab.unroute_all()
+    tab.context.close()
+    assert [line for line in wrong if "preload" not in line and "ERR_ABORTED" not in line] == []
