@@ -13,12 +13,13 @@ from llmbook.weave.turning import turned
 from tests.book import DOCS, nav
 from tests.test_access import AXE
 from tests.test_browser import FLAGS, found_chromium, serving, url
-from tests.test_live import ATTENTION, edit, found, run
+from tests.test_live import edit, found, run
 
 pytestmark = pytest.mark.browser
 SOURCES = {page: (DOCS / page).read_text("utf-8") for page in nav() if page.endswith(".md")}
 CELL = re.compile(r"(?ms)^```python(?:(?!^```).)*from llmbook\.weave\.turning import turn$")
 PAGES = [page for page, text in SOURCES.items() if CELL.search(text)]
+ATTENTION = "transformer/self-attention.md"
 MOST = 150_000  # bytes of a page's table, before a host compresses it
 
 # Whether a figure shows these drawings and numbers; if not, where the first difference is.
@@ -82,6 +83,14 @@ def figures(page: str) -> dict[str, dict[str, Any]]:
     }
 
 
+def number_of(lengths: list[int], chosen: list[int]) -> int:
+    """Of a choice, the last dial turning fastest."""
+    number = 0
+    for length, at in zip(lengths, chosen, strict=True):
+        number = number * length + at
+    return number
+
+
 @pytest.mark.parametrize("part", ["transformer", "models"])
 def test_every_chapter_of_parts_2_and_3_has_a_figure_to_turn(part: str) -> None:
     """An overview has no figure of its own that depends on a choice."""
@@ -127,9 +136,7 @@ def test_each_dial_shows_what_the_build_has_drawn(
                 if not named:
                     assert dial.get_attribute("aria-valuetext") == labels[at]
                 assert dial.input_value() == str(at)
-                number = 0
-                for length, place in zip(lengths, chosen, strict=True):
-                    number = number * length + place
+                number = number_of(lengths, chosen)
                 expected = [label, *turned(drawn, number)]
                 with contextlib.suppress(Late):  # then it is said what differs
                     tab.wait_for_function(f"e => ({SHOWS})(e).length === 0", arg=expected)
@@ -148,7 +155,7 @@ def test_each_dial_shows_what_the_build_has_drawn(
 
 
 def test_a_page_without_its_table_says_so_and_keeps_its_figure(reader: Callable[..., Any]) -> None:
-    tab, _ = reader("transformer/self-attention.md")
+    tab, _ = reader(ATTENTION)
     tab.route(re.compile(r"turns\.json$"), lambda route: route.abort())
     figure = tab.locator("figure[data-dials]").first
     before = figure.locator(".drawings").inner_html()
@@ -164,7 +171,7 @@ def test_a_page_without_its_table_says_so_and_keeps_its_figure(reader: Callable[
 
 
 def test_without_script_there_is_the_figure_and_no_dial(reader: Callable[..., Any]) -> None:
-    tab, wrong = reader("transformer/self-attention.md", java_script_enabled=False)
+    tab, wrong = reader(ATTENTION, java_script_enabled=False)
     figure = tab.locator("figure[data-dials]").first
     assert figure.locator("svg").first.is_visible() or figure.locator("svg").nth(1).is_visible()
     assert tab.locator(".dials").count() == 0
@@ -174,7 +181,7 @@ def test_without_script_there_is_the_figure_and_no_dial(reader: Callable[..., An
 
 def test_a_readers_own_run_puts_the_dials_away_until_reset(reader: Callable[..., Any]) -> None:
     """It draws the first choice with the reader's numbers; the table is of the book's."""
-    tab, _ = reader("transformer/self-attention.md", 1280)
+    tab, _ = reader(ATTENTION, 1280)
     figure = tab.locator("figure[data-dials]").first
     figure.locator(".dials input").first.press("End")
     tab.wait_for_load_state("networkidle")
@@ -187,4 +194,35 @@ def test_a_readers_own_run_puts_the_dials_away_until_reset(reader: Callable[...,
     figure.locator(".dials").wait_for()
     assert figure.locator(".drawings").inner_html() == before
     tab.context.close()
-    assert url("transformer/self-attention.md") == ATTENTION
+
+
+def test_dials_come_with_a_page_that_instant_navigation_brings(
+    reader: Callable[..., Any], address: str
+) -> None:
+    """From a page without dials to one with them, and on to another: each has its own table."""
+    tab, wrong = reader("index.md", 1280)
+
+    def switch(route: Any) -> None:
+        answer = route.fetch()
+        text = answer.text().replace('"features": [', '"features": ["navigation.instant", ')
+        text = text.replace("https://llmbook.github.io/llmbook/", address)
+        route.fulfill(response=answer, body=text)
+
+    tab.route(re.compile(r"/book/([\w/-]+/)?([?#].*)?$|sitemap\.xml$"), switch)
+    tab.goto(address + url("transformer/index.md"), wait_until="load")
+    tab.evaluate("window.opened = 1")
+    for page in (ATTENTION, "transformer/positions.md"):
+        tab.locator(f".md-sidebar--primary a[href*='{Path(page).stem}']").first.click()
+        (label, drawn), *_ = figures(page).items()
+        figure, dials = tab.locator(f"#{label}"), drawn["turns"]["dials"]
+        figure.locator(".dials input").first.press("End")
+        lengths = [len(labels) for _, labels, *_ in dials]
+        number = number_of(lengths, [lengths[0] - 1, *(at for _, _, at, _ in dials[1:])])
+        said = drawn["turns"]["said"][number]
+        figure.locator(".dials-said", has_text=said).wait_for(state="attached")
+        assert figure.locator(".dials").count() == 1
+        assert tab.evaluate(SHOWS, [label, *turned(drawn, number)]) == []
+    assert tab.evaluate("window.opened") == 1
+    tab.unroute_all()
+    tab.context.close()
+    assert [line for line in wrong if "preload" not in line and "ERR_ABORTED" not in line] == []
