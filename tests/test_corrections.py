@@ -114,3 +114,11 @@ def test_data_that_cannot_be_read_is_empty_whoever_asks_first(tmp_path: Path) ->
         assert (blocks.references(""), blocks.all_corrections("")) == ("\n", "")
         assert blocks.finish("[a][a]") == "[a][a]"
     assert [str(each) for each in first.errors()] == [str(error)]
+
+
+def test_a_bibliography_in_latex_is_refused_with_the_letter_to_write(tmp_path: Path) -> None:
+    r"""`B{\"o}hm` would end the attribute in which a citation says what it cites."""
+    entry = '@article{a,\n  author = {B{\\"o}hm, Jan},\n  title = {T},\n  year = {2020},\n}\n'
+    (tmp_path / "references.bib").write_text(entry)
+    (error,) = Blocks(tmp_path).errors()
+    assert "write the letter itself, as ö" in error.message

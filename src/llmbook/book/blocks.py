@@ -163,7 +163,13 @@ def _full_name(person: Any) -> str:
 
 
 def _text(value: str) -> str:
-    """A value of a BibTeX field as text: its braces go, and it is no HTML."""
+    """A value of a BibTeX field as text: its braces go, and it is no HTML.
+
+    Raises:
+        ValueError: If it has a command of LaTeX's.
+    """
+    if "\\" in value:
+        raise ValueError(f"references.bib: write the letter itself, as ö, in {value!r}")
     return re.sub(r"[{}]", "", value).replace("<", "&lt;")
 
 
