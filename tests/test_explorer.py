@@ -148,6 +148,35 @@ def test_a_file_that_is_none_or_not_whole_is_refused() -> None:
         unpacked(whole[:-4])
 
 
+@pytest.mark.parametrize(
+    ("part", "wrong"),
+    [
+        ("embedding.weight", {"dtype": "BF16"}),
+        ("embedding.weight", {"shape": [7]}),
+        ("embedding.weight", 3),
+        ("positions.weight", None),
+        ("__metadata__", {"config": '{"width": 1}'}),
+        ("__metadata__", {"config": "[]"}),
+        ("__metadata__", {"tokenizer": "{}"}),
+    ],
+    ids=lambda it: str(it)[:20],
+)
+def test_a_header_that_says_something_else_is_refused(part: str, wrong: Any) -> None:
+    """And not met by an error from somewhere within."""
+    whole = packed(model(), tokenizer())
+    size = int.from_bytes(whole[:8], "little")
+    header, weights = json.loads(whole[8 : 8 + size]), whole[8 + size :]
+    if isinstance(wrong, dict):
+        header[part] |= wrong
+    elif wrong is None:
+        del header[part]
+    else:
+        header[part] = wrong
+    text = json.dumps(header).encode()
+    with pytest.raises(ValueError, match=r"none that llmbook\.explorer\.export has written"):
+        unpacked(len(text).to_bytes(8, "little") + text + weights)
+
+
 @pytest.mark.plain
 def test_nothing_to_read_is_said() -> None:
     with pytest.raises(ValueError, match="text must hold at least one character"):

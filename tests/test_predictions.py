@@ -99,7 +99,7 @@ def test_the_list_has_what_was_said_and_what_surprised(reader: Any, address: str
     """Each leads to its question; all can be taken back."""
     tab, wrong = visit(reader, address, "predictions/", 1280, "light")
     assert "Nothing yet" in tab.locator("#predictions").inner_text()
-    for page in ("models/bert/", "transformer/self-attention/"):
+    for page in ("challenges/conclusion/", "transformer/self-attention/"):
         tab.goto(address + page)
         box = tab.locator("details.predict").first
         box.locator("summary").click()

@@ -70,7 +70,7 @@ const list = (place) => {
     make("tr", {}, make("td", {}, make("a", { href: new URL(page, __md_scope), textContent: question }), make("br"), title), make("td", { textContent: said }), make("td", { textContent: VERDICTS[verdict] ?? "" })));
   const forget = button("Forget all", () => (__md_set(KEPT, {}), list(place), place.focus()));
   const head = make("tr", {}, ...["question", "you said", "and it was"].map((text) => make("th", { scope: "col", textContent: text })));
-  const text = all.length ? `You have predicted ${all.length} ${all.length > 1 ? "results" : "result"}; ${surprised.length || "none"} surprised you.` : "Nothing yet: open a box Predict first in any chapter.";
+  const text = all.length ? `You have predicted ${all.length} ${all.length > 1 ? "results" : "result"}; ${surprised.length || "none"} surprised you.` : "Nothing yet: open a box Predict first in a chapter.";
   place.replaceChildren(make("p", { role: "status", textContent: text }), ...(all.length ? [make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)), forget] : []));
 };
 

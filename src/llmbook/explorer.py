@@ -26,6 +26,7 @@ from llmbook.training import evaluating
 FORMAT = "llmbook.explorer 1"
 MOST = 50_000_000  # bytes of a file that a page opens
 _DTYPES = {"F16": torch.float16, "F32": torch.float32}
+_NONE = "the file is none that llmbook.explorer.export has written"
 
 
 def export(
@@ -181,32 +182,44 @@ def load(path: Path | str) -> tuple[GPT, ByteLevelBPE, str | None]:
 
 def unpacked(content: bytes) -> tuple[GPT, ByteLevelBPE, str | None]:
     """What `load` reads from a file's content; returns and errors are its own."""
-    size = int.from_bytes(content[:8], "little")
+    size, strange = int.from_bytes(content[:8], "little"), ValueError(_NONE)
     try:
         header = json.loads(content[8 : 8 + size]) if 8 + size <= len(content) else {}
         made = header.pop("__metadata__")
         if made["format"] != FORMAT:
-            raise KeyError("format")
+            raise strange
         config, text = json.loads(made["config"]), json.loads(made["tokenizer"])
-    except (ValueError, KeyError, AttributeError):
-        raise ValueError("the file is none that llmbook.explorer.export has written") from None
-    if max(entry["data_offsets"][1] for entry in header.values()) != len(content) - 8 - size:
+        end = max(entry["data_offsets"][1] for entry in header.values())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise strange from None
+    weights = memoryview(content)[8 + size :]
+    if end != len(weights):
         raise ValueError("the file is not whole: its weights end elsewhere than its header says")
+    try:
+        return _built(config, header, weights), _tokenizer(text), text["begin"]
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{_NONE}: {error}") from None
+
+
+def _built(config: dict[str, Any], header: dict[str, Any], content: memoryview) -> GPT:
     weights = {}
     for name, entry in header.items():
-        start, end = (8 + size + offset for offset in entry["data_offsets"])
+        start, end = entry["data_offsets"]
         flat = torch.frombuffer(bytearray(content[start:end]), dtype=_DTYPES[entry["dtype"]])
         weights[name] = flat.reshape(entry["shape"]).float()
     model = GPT(GPTConfig(**config))
     model.load_state_dict(weights)
-    tokenizer = ByteLevelBPE(
+    return model.eval()
+
+
+def _tokenizer(text: dict[str, Any]) -> ByteLevelBPE:
+    return ByteLevelBPE(
         text["vocabulary"],
         [(left, right) for left, right in text["merges"]],
         text["special_tokens"],
         individual_digits=text["individual_digits"],
         drop_unknown_bytes=text["drop_unknown_bytes"],
     )
-    return model.eval(), tokenizer, text["begin"]
 
 
 def window(
