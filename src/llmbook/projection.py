@@ -106,7 +106,8 @@ def contrastive_map(
         seed: Of all that is drawn.
 
     Source:
-        [Damrich et al. 2023][damrich2023from], where this loss stands between t-SNE and UMAP.
+        [Damrich et al. 2023][damrich2023from], where this is InfoNC-t-SNE, of a family with t-SNE
+        and UMAP.
     """
     dice = torch.Generator().manual_seed(seed)
     edges = torch.from_numpy(near)
@@ -172,7 +173,7 @@ def kept_neighbours(
         0.3333
 
     Source:
-        The k-nearest-neighbour recall of [Damrich et al. 2023][damrich2023from], section 4.
+        The k-nearest-neighbour recall of [Damrich et al. 2023][damrich2023from].
     """
     if len(vectors) != len(places):
         raise ValueError(f"{len(vectors)} vectors have {len(places)} places: they must be as many")

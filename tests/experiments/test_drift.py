@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbook.experiments.drift import change, excess, measured, pairs, ppmi
+from llmbook.experiments.drift import change, excess, measured, occurrences, pairs, ppmi
 
 TEXT = "the river bank was green and the bank was wet".split()
 
@@ -43,6 +43,22 @@ def test_the_same_company_is_no_change_and_none_in_common_is_all() -> None:
     assert found == pytest.approx([1, 0])
 
 
+def test_of_a_word_as_many_pairs_are_kept_in_both_groups() -> None:
+    """More than there are leaves all; of few, more of a change is chance."""
+    dice = np.random.default_rng(0)
+    likely = np.exp(-((np.arange(20) - 7 * np.arange(3)[:, None]) % 20) / 3).ravel()
+    near = [dice.choice(60, size=size, p=likely / likely.sum()) for size in (300, 3000)]
+    late, shape = np.array([False, True]), (3, 20)
+    counts = occurrences(near, late, shape)
+    assert counts.sum(axis=(1, 2)).tolist() == [300, 3000]
+    assert counts[0, 1, 7] == (near[0] == 27).sum()
+    every = change(near, late, shape)
+    assert np.array_equal(change(near, late, shape, np.full(3, 1e6)), every)
+    few = [change(near, late, shape, np.full(3, 40.0), np.random.default_rng(n)) for n in range(20)]
+    assert (np.mean(few, axis=0) > every).all()
+    assert np.array_equal(few[0], change(near, late, shape, np.full(3, 40.0)))
+
+
 def test_a_change_that_only_the_lot_makes_has_no_excess() -> None:
     """What lies on the line of all words; a word above it by a tenth of its neighbours."""
     lot = np.linspace(0.1, 0.9, 9)
@@ -61,8 +77,11 @@ def test_the_addresses_show_what_the_page_says() -> None:
     assert changed.mean() - 0.05 > lot.mean() > 0.4
     assert np.corrcoef(often, lot)[0, 1] < -0.7
     top = [found["words"][n] for n in np.argsort(-excess(found))[:12]]
-    assert {"economy", "care", "security"} <= set(top)
-    assert "the" not in top
+    assert {"balance", "care", "union"} <= set(top)
+    assert not {"the", "economy"} & set(top[:5])
+    assert np.corrcoef(often, found["as few"]["change"])[0, 1] > -0.1
+    uneven = [found["words"][n] for n in np.argsort(-excess(found["all pairs"]))[:12]]
+    assert {"economy", "security"} <= set(uneven)
     company = dict(zip(found["words"], found["company"], strict=True))
     assert "health" in company["care"][1]
     assert measured(lots=2)["by lot"] == found["by lot"]

@@ -16,10 +16,11 @@ def made(steps: int = STEPS, seed: int = 0) -> dict[str, Any]:
 
     Returns:
         "file": in base64, see `packed`; "places" of both, to three digits; of the plane of most
-        variance its "share"; the "kept" shares of ten neighbours, on that plane, on the map, with
-        the map's places dealt by lot, and after rounding to eight bits in all dimensions; and the
-        rank correlations of 20,000 "distances" between words by lot with those on the plane and on
-        the map.
+        variance its "share"; the "kept" shares of ten neighbours, on that plane, on the map, on one
+        that was begun with places by lot and not with that plane ("strewn"), with the map's places
+        dealt by lot, and after rounding to eight bits in all dimensions; the rank correlations of
+        20,000 "distances" between words by lot with those on the plane and on both maps; and that
+        of the two maps' own ("agree").
     """
     import numpy as np  # here, so that to find what is made already takes none
 
@@ -36,26 +37,28 @@ def made(steps: int = STEPS, seed: int = 0) -> dict[str, Any]:
     words, vectors = glove()
     unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float64)
     plane, share = principal_components(unit)
-    map_ = contrastive_map(neighbours(unit), plane, steps=steps, seed=seed)
+    near = neighbours(unit)
+    map_ = contrastive_map(near, plane, steps=steps, seed=seed)
+    begin = np.random.default_rng(seed + 1).standard_normal(map_.shape)
+    strewn = contrastive_map(near, begin, steps=steps, seed=seed)
     numbers, step = rounded(unit)
     dice = np.random.default_rng(seed)
     asked = dice.choice(len(words), ASKED, replace=False)
     lot = map_[dice.permutation(len(map_))]
-    others = {"plane": plane, "map": map_, "lot": lot, "rounded": numbers * step}
+    others = {"plane": plane, "map": map_, "strewn": strewn, "lot": lot, "rounded": numbers * step}
     pairs = dice.integers(len(words), size=(20_000, 2))
 
-    def ranks(x: Any) -> Any:
-        return np.linalg.norm(x[pairs[:, 0]] - x[pairs[:, 1]], axis=1).argsort().argsort()
+    def alike(x: Any, y: Any) -> float:
+        far = (np.linalg.norm(z[pairs[:, 0]] - z[pairs[:, 1]], axis=1) for z in (x, y))
+        return float(np.corrcoef(*(each.argsort().argsort() for each in far))[0, 1])
 
     return {
         "file": base64.b64encode(packed(words, map_, numbers)).decode(),
         "places": {"plane": plane.round(3).tolist(), "map": map_.round(3).tolist()},
         "share": share,
         "kept": {name: kept_neighbours(unit, x, of=asked) for name, x in others.items()},
-        "distances": {
-            name: float(np.corrcoef(ranks(unit), ranks(others[name]))[0, 1])
-            for name in ("plane", "map")
-        },
+        "distances": {name: alike(unit, others[name]) for name in ("plane", "map", "strewn")},
+        "agree": alike(map_, strewn),
     }
 
 
