@@ -135,6 +135,14 @@ document.addEventListener("click", (event) => {
   openBeside(anchor);
 }, true);
 
+// What a question to predict needs comes when a reader turns to one, or to the list of them.
+let asked = null;
+const predict = () => {
+  const article = document.querySelector("main article");
+  if (asked !== (asked = article)) import(new URL("assets/predict.js", __md_scope)).then(({ start }) => start(article));
+};
+for (const kind of ["pointerover", "focusin", "toggle"]) document.addEventListener(kind, ({ target }) => target.closest?.("details.predict") && predict(), true);
+
 // With instant navigation a page comes as a new article in the old document.
 document.addEventListener("DOMContentLoaded", () => {
   let article = null;
@@ -145,7 +153,7 @@ document.addEventListener("DOMContentLoaded", () => {
     shut();
     document.querySelectorAll("article abbr").forEach((word) => (word.tabIndex = 0));
     document.querySelectorAll(".sortable table").forEach(makeSortable);
-    if (article?.querySelector("details.predict, #predictions")) import(new URL("assets/predict.js", __md_scope)).then(({ start }) => start(article));
+    if (article?.querySelector("#predictions") || location.hash.startsWith("#predict-")) predict();
   };
   look();
   new MutationObserver(look).observe(document.documentElement, { childList: true, subtree: true });

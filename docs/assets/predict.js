@@ -5,6 +5,7 @@ const make = (tag, attributes = {}, ...children) => {
   made.append(...children);
   return made;
 };
+const styled = new Promise((done) => document.head.append(make("link", { rel: "stylesheet", href: new URL("predict.css", import.meta.url), onload: done, onerror: done })));
 const button = (text, act, type = "button") => make("button", { type, textContent: text, onclick: act });
 const kept = () => __md_get(KEPT) ?? {};
 const keep = (key, value) => {
@@ -74,7 +75,8 @@ const list = (place) => {
   place.replaceChildren(make("p", { role: "status", textContent: text }), ...(all.length ? [make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)), forget] : []));
 };
 
-export const start = (article) => {
+export const start = async (article) => {
+  await styled;
   article.querySelectorAll("details.predict").forEach((box, number) => new Question(box, number + 1));
   const place = article.querySelector("#predictions");
   if (place) list(place);

@@ -26,7 +26,7 @@ const start = (figure, address) => {
   const folded = figure.nextElementSibling?.matches("details.numbers") ? figure.nextElementSibling.querySelector("table") : null;
   const roots = [...drawings.querySelectorAll("svg")].map((svg) => [svg, ofSvg, svg.cloneNode(true)]);
   if (folded) roots[-1] = [folded, ofNumbers, folded.cloneNode(true)];
-  const said = make("p", { className: "dials-said" });
+  const said = make("div", { className: "dials-said" });
   said.setAttribute("role", "status");
   let later = null;
 
