@@ -26,10 +26,11 @@ from tests.weave.test_killed import LONG
 
 MakeBook = Callable[..., TinyBook]
 SETUP = """
+from functools import partial
 from IPython import get_ipython
 from llmbook.weave.kernel import _show
 formatter = get_ipython().display_formatter.mimebundle_formatter
-show = lambda figure: _show(figure, "llmbook.plots.palette")
+show = partial(_show, palette="llmbook.plots.palette")
 formatter.for_type_by_name("matplotlib.figure", "Figure", show)
 """
 
