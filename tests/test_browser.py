@@ -58,6 +58,60 @@ def serving(folder: Path, **headers: str) -> Iterator[str]:
     server.server_close()
 
 
+@contextlib.contextmanager
+def secluded() -> Iterator[Any]:
+    """A headless Chromium that reaches no other host."""
+    path = found_chromium()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        flags = [*FLAGS, "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+        chromium = playwright.chromium.launch(executable_path=path, args=flags)
+        yield chromium
+        chromium.close()
+
+
+@contextlib.contextmanager
+def bare(folder: Path, name: str, files: list[str], body: str) -> Iterator[Any]:
+    """A tab with one frame on a page that has nothing else, in the book's style and under its policy.
+
+    Args:
+        folder: Of the page; what the scripts load lies there.
+        name: Of the frame: its id, and the folder of its files among the assets.
+        files: Its scripts, and the styles beside the book's.
+        body: What is on the page.
+    """
+    own = [DOCS / "assets" / name / file for file in files]
+    for file in (*own, DOCS / "assets/book.css", DOCS / "assets/favicon.svg"):
+        (folder / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(DOCS / "assets/fonts", folder / "fonts")
+    styles = ["book.css", *(file for file in files if file.endswith(".css"))]
+    policy = "default-src 'self'; style-src 'self' 'unsafe-inline'; form-action 'none'"
+    (folder / "index.html").write_text(
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name}</title>'
+        f'<meta name="viewport" content="width=device-width">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f'<link rel="icon" href="favicon.svg">'
+        + "".join(f'<link rel="stylesheet" href="{file}">' for file in styles)
+        + '</head><body data-md-color-scheme="default" style="margin: 16px">'
+        f'<main class="md-typeset" style="color: var(--ink)"><h1>{name}</h1>{body}</main>'
+        + "".join(f'<script type="module" src="{f}"></script>' for f in files if f.endswith(".js"))
+        + "</body></html>",
+        encoding="utf-8",
+    )
+    with serving(folder) as where, secluded() as chromium:
+        tab = chromium.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+        wrong: list[str] = []
+        tab.on(
+            "console", lambda m: wrong.append(m.text) if m.type in {"error", "warning"} else None
+        )
+        tab.on("pageerror", lambda error: wrong.append(str(error)))
+        tab.goto(where + "index.html")
+        tab.locator(f"#{name}").wait_for()
+        yield tab
+        assert not wrong
+
+
 @pytest.fixture(scope="module")
 def address(site: Path) -> Iterator[str]:
     """The built book, as a reader's browser gets it."""

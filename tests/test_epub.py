@@ -1,5 +1,6 @@
 """The book as one file for e-readers: valid, whole, and as readable as the site."""
 
+import os
 import re
 import sys
 import zipfile
@@ -50,9 +51,12 @@ def articles(site: Path) -> dict[str, BeautifulSoup]:
     }
 
 
-@pytest.mark.skipif(not which("java"), reason="epubcheck is a program for Java, which is not here")
 def test_epubcheck_finds_nothing(book: Path) -> None:
     """Neither errors nor warnings: the validator of those who made the format."""
+    if which("java") is None:
+        if os.environ.get("LLMBOOK_REQUIRE_BROWSER"):
+            pytest.fail("no java found: epubcheck needs one")
+        pytest.skip("no java found: install one (Debian: apt-get install default-jre-headless)")
     found = EpubCheck(str(book))
     assert found.valid
     assert not found.messages

@@ -34,7 +34,7 @@ from llmbook.weave.sources import Package, Sources, package_root
 from llmbook.weave.store import RESULTS, storing
 from tests.book import DOCS
 from tests.test_access import AXE
-from tests.test_browser import FLAGS, found_chromium, serving
+from tests.test_browser import bare
 
 TEXT = "It's 1984, isn't it? The people of the United States, über alles: naïve café, 東京. " * 3
 SHOWN = 96  # tokens that the page reads at most
@@ -255,43 +255,14 @@ def _add_python(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The frame on a bare page with the book's own scripts and styles; no other host is reached."""
-    found = found_chromium()
-    from playwright.sync_api import sync_playwright
-
     folder: Path = tmp_path_factory.mktemp("explorer")
-    for file in ("model.js", "explorer.js", "train.js", "explorer.css"):
-        (folder / file).write_bytes((DOCS / "assets/explorer" / file).read_bytes())
-    shutil.copytree(DOCS / "assets/fonts", folder / "fonts")
-    for file in ("book.css", "favicon.svg"):
-        (folder / file).write_bytes((DOCS / "assets" / file).read_bytes())
     _add_python(folder / "live")
     export(model(), tokenizer(), folder / "model.safetensors", begin="<end>", dtype=torch.float16)
-    policy = "default-src 'self'; style-src 'self' 'unsafe-inline'; form-action 'none'"
-    (folder / "index.html").write_text(
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Explorer</title>'
-        f'<meta name="viewport" content="width=device-width">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f'<link rel="icon" href="favicon.svg"><link rel="stylesheet" href="book.css"><link rel="stylesheet" href="explorer.css"></head>'
-        f'<body data-md-color-scheme="default" style="margin: 16px"><main class="md-typeset" style="color: var(--ink)"><h1>Explorer</h1><h2>Try</h2>'
-        f'<p>A file of <span id="explorer-size">0.1 MB</span>.</p>{explorer("The people")}{trainer("")}</main>'
-        f'<script type="module" src="explorer.js"></script>'
-        f'<script type="module" src="train.js"></script></body></html>',
-        encoding="utf-8",
-    )
-    with serving(folder) as address, sync_playwright() as playwright:
-        flags = [*FLAGS, "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-        chromium = playwright.chromium.launch(executable_path=found, args=flags)
-        tab = chromium.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-        wrong: list[str] = []
-        tab.on(
-            "console", lambda m: wrong.append(m.text) if m.type in {"error", "warning"} else None
-        )
-        tab.on("pageerror", lambda error: wrong.append(str(error)))
-        tab.goto(address + "index.html")
-        tab.locator("#explorer").wait_for()
+    files = ["model.js", "explorer.js", "train.js", "explorer.css"]
+    size = '<p>A file of <span id="explorer-size">0.1 MB</span>.</p>'
+    body = f"<h2>Try</h2>{size}{explorer('The people')}{trainer('')}"
+    with bare(folder, "explorer", files, body) as tab:
         yield tab
-        chromium.close()
-        assert not wrong
 
 
 READ = """async ([bytes, texts, most]) => {

@@ -14,9 +14,10 @@ from llmbook.weave.engine import Basis, Engine, Result
 from llmbook.weave.kernel import FIGURE
 from llmbook.weave.lab_pages import read_lab
 from llmbook.weave.live import FOLDER, Live, Reach, live
+from tests import test_browser
 from tests.book import DOCS, ROOT, nav
 from tests.test_access import AXE, FIRST
-from tests.test_browser import FLAGS, found_chromium, serving, url
+from tests.test_browser import secluded, serving, url
 
 pytestmark = pytest.mark.browser
 PAGES = [page for page in nav() if not page.startswith("api/")]
@@ -49,22 +50,13 @@ DRIVE = """async ([home, jobs]) => {
 }""".replace("PALETTE", PALETTE)
 
 
-@pytest.fixture(scope="module")
-def address(site: Path) -> Iterator[str]:
-    """The built book behind a plain file server, under a sub-path."""
-    with serving(site) as where:
-        yield where
+address = test_browser.address  # a fixture
 
 
 @pytest.fixture(scope="module")
 def reader(address: str) -> Iterator[Callable[..., Any]]:
     """Opens a page in a headless Chromium in which no other host is reached."""
-    path = found_chromium()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        flags = [*FLAGS, "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-        chromium = playwright.chromium.launch(executable_path=path, args=flags)
+    with secluded() as chromium:
 
         def opened(page: str, width: int = 1280, home: str = address, **settings: Any) -> Any:
             settings["viewport"] = {"width": width, "height": 900}
@@ -75,7 +67,6 @@ def reader(address: str) -> Iterator[Callable[..., Any]]:
             return tab
 
         yield opened
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

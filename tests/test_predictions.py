@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import test_browser
 from tests.book import DOCS
-from tests.test_browser import FLAGS, found_chromium, serving, url, visit
+from tests.test_browser import secluded, url, visit
 
 pytestmark = pytest.mark.browser
 QUESTION = re.compile(r'(?m)^\?\?\? predict "(.*)"\n(?: +<span class="choices">(.*)</span>\n)?')
@@ -19,23 +19,14 @@ ASKING = sorted(
 )
 
 
-@pytest.fixture(scope="module")
-def address(site: Path) -> Iterator[str]:
-    """The built book, as a reader's browser gets it."""
-    with serving(site) as where:
-        yield where
+address = test_browser.address  # a fixture
 
 
 @pytest.fixture(scope="module")
 def chromium(address: str) -> Iterator[Any]:
-    """A browser."""
-    from playwright.sync_api import sync_playwright
-
-    path = found_chromium()
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=FLAGS)
+    """A browser; the site is built before, because Playwright keeps an event loop."""
+    with secluded() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ import pytest
 
 from llmbook.weave.kernel import FIGURE
 from llmbook.weave.turning import turned
+from tests import test_browser
 from tests.book import DOCS, nav
 from tests.test_access import AXE
-from tests.test_browser import FLAGS, found_chromium, serving, url
+from tests.test_browser import secluded, url
 from tests.test_live import edit, found, run
 
 pytestmark = pytest.mark.browser
@@ -41,22 +42,13 @@ SHOWS = """([id, svgs, numbers]) => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def address(site: Path) -> Iterator[str]:
-    """The built book behind a plain file server, under a sub-path."""
-    with serving(site) as where:
-        yield where
+address = test_browser.address  # a fixture
 
 
 @pytest.fixture(scope="module")
 def reader(address: str) -> Iterator[Callable[..., Any]]:
     """Opens a page in a headless Chromium in which no other host is reached."""
-    path = found_chromium()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        flags = [*FLAGS, "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-        chromium = playwright.chromium.launch(executable_path=path, args=flags)
+    with secluded() as chromium:
 
         def opened(page: str, width: int = 390, **settings: Any) -> tuple[Any, list[str]]:
             settings["viewport"] = {"width": width, "height": 900}
@@ -68,7 +60,6 @@ def reader(address: str) -> Iterator[Callable[..., Any]]:
             return tab, wrong
 
         yield opened
-        chromium.close()
 
 
 def figures(page: str) -> dict[str, dict[str, Any]]:

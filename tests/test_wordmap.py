@@ -1,7 +1,6 @@
 """The word map in a browser: what it finds is what the package finds, and a reader gets around by keyboard."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -15,8 +14,7 @@ from llmbook.book.wordmap import WORDS, wordmap
 from llmbook.datasets import glove
 from llmbook.projection import packed, rounded
 from llmbook.word2vec import analogy, nearest
-from tests.book import DOCS
-from tests.test_browser import FLAGS, found_chromium, serving
+from tests.test_browser import bare
 
 pytestmark = pytest.mark.browser
 NAMES, VECTORS = glove()
@@ -39,41 +37,11 @@ COMPUTE = """async ([neighbours, analogies, directions]) => {
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The frame on a bare page with the book's own script and style; no other host is reached."""
-    found = found_chromium()
-    from playwright.sync_api import sync_playwright
-
     folder: Path = tmp_path_factory.mktemp("wordmap")
-    for file in ("wordmap.js", "wordmap.css"):
-        (folder / file).write_bytes((DOCS / "assets/wordmap" / file).read_bytes())
-    shutil.copytree(DOCS / "assets/fonts", folder / "fonts")
-    for file in ("book.css", "favicon.svg"):
-        (folder / file).write_bytes((DOCS / "assets" / file).read_bytes())
     (folder / Path(WORDS).name).write_bytes(packed(NAMES, PLACES, NUMBERS))
-    policy = "default-src 'self'; style-src 'self' 'unsafe-inline'; form-action 'none'"
-    (folder / "index.html").write_text(
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Word map</title>'
-        f'<meta name="viewport" content="width=device-width">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f'<link rel="icon" href="favicon.svg"><link rel="stylesheet" href="book.css"><link rel="stylesheet" href="wordmap.css"></head>'
-        f'<body data-md-color-scheme="default" style="margin: 16px"><main class="md-typeset" style="color: var(--ink)"><h1>Word map</h1>'
-        f'<p>A file of <span id="wordmap-size">2.3 MB</span>.</p>{wordmap("queen")}</main>'
-        f'<script type="module" src="wordmap.js"></script></body></html>',
-        encoding="utf-8",
-    )
-    with serving(folder) as address, sync_playwright() as playwright:
-        flags = [*FLAGS, "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-        chromium = playwright.chromium.launch(executable_path=found, args=flags)
-        tab = chromium.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
-        wrong: list[str] = []
-        tab.on(
-            "console", lambda m: wrong.append(m.text) if m.type in {"error", "warning"} else None
-        )
-        tab.on("pageerror", lambda error: wrong.append(str(error)))
-        tab.goto(address + "index.html")
-        tab.locator("#wordmap").wait_for()
+    size = '<p>A file of <span id="wordmap-size">2.3 MB</span>.</p>'
+    with bare(folder, "wordmap", ["wordmap.js", "wordmap.css"], size + wordmap("queen")) as tab:
         yield tab
-        chromium.close()
-        assert not wrong
 
 
 def same(found: list[list[Any]], expected: list[tuple[str, float]]) -> bool:
