@@ -216,6 +216,8 @@ def test_a_page_is_whole_in_every_view(browser: Any, address: str, page: str) ->
         tab.set_viewport_size({"width": 320, "height": 900})
         over = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert tab.evaluate(over) == 0, "at 320 px"
+        title = "e => e.scrollHeight <= document.querySelector('.md-header').clientHeight"
+        assert tab.locator(".md-header__title").evaluate(title), "the title leaves the header"
         tab.close()
         assert not wrong, (width, wrong)
 

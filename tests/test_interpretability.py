@@ -10,10 +10,13 @@ from torch import Tensor
 
 from llmbook.gpt import GPT, GPTConfig
 from llmbook.interpretability import (
+    TunedLens,
     edited,
     integrated_gradients,
+    lens_divergence,
     logit_lens,
     patch,
+    read_out,
     residual_stream,
     token_attributions,
 )
@@ -22,6 +25,7 @@ from tests.reference import saved
 from tests.reference.captum import CASES, network
 from tests.reference.nnsight import CASES as PATCHES
 from tests.reference.nnsight import model_and_texts
+from tests.reference.tuned_lens import LAYERS, model_and_numbers
 
 
 @pytest.mark.parametrize("case", range(len(CASES)))
@@ -213,3 +217,75 @@ def test_token_attributions_sum_to_the_preference_of_a_small_model() -> None:
 def test_places_that_are_not_there_are_refused(call: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         call(small("llama"), torch.randint(20, (1, 4)))
+
+
+def test_a_tuned_lens_reads_as_that_of_its_authors_and_has_its_gradients() -> None:
+    theirs, stream, last, matrices, biases = model_and_numbers()
+    model = GPT.from_hf(theirs)
+    lens = TunedLens(stream.shape[-1], LAYERS).double()
+    for translator, matrix, bias in zip(lens.translators, matrices, biases, strict=True):
+        translator.load_state_dict({"weight": matrix, "bias": bias})
+    logits = read_out(model, lens(stream))
+    found = lens_divergence(model, lens(stream), last)
+    found.sum().backward()
+    values: Any = saved("tuned_lens")
+    for layer, translator in enumerate(lens.translators):
+        for name, ours in [
+            ("logits", logits[layer]),
+            ("divergence", found[layer]),
+            ("weight", translator.weight.grad),
+            ("bias", translator.bias.grad),
+        ]:
+            torch.testing.assert_close(ours, torch.from_numpy(values[f"{layer}.{name}"]), msg=name)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt"])
+def test_an_untrained_lens_is_the_logit_lens_and_agrees_with_the_last_layer(kind: str) -> None:
+    model = small(kind).eval()
+    ids = torch.randint(20, (3, 6))
+    stream = residual_stream(model, ids)[:, :, -1]
+    lens = TunedLens(16, 4).double()
+    assert torch.equal(read_out(model, lens(stream)), logit_lens(model, ids))
+    found = lens_divergence(model, lens(stream), stream[-1])
+    assert found[-1].item() == pytest.approx(0, abs=1e-12)
+    assert (found[:-1] > 0).all()
+    assert not any(parameter.any() for parameter in lens.parameters())
+
+
+def test_where_the_rest_of_the_model_is_a_turn_the_trained_lens_reads_all_of_it() -> None:
+    """The last layer's vectors are those of the layer, turned: an affine map undoes it."""
+    model = small("llama").requires_grad_(requires_grad=False)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 400, 16, generator=generator, dtype=torch.float64)
+    turn = torch.linalg.qr(torch.randn(16, 16, generator=generator, dtype=torch.float64)).Q
+    last = x[0] @ turn
+    model.embedding.weight.data *= 50  # so that the output depends on what it reads
+    lens = TunedLens(16, 1).double()
+    before = lens_divergence(model, lens(x), last).item()
+    optimizer = torch.optim.Adam(lens.parameters(), lr=0.05)
+    for step in range(300):
+        optimizer.param_groups[0]["lr"] = 0.05 * (1 - step / 300)
+        optimizer.zero_grad()
+        lens_divergence(model, lens(x), last).sum().backward()
+        optimizer.step()
+    after = lens_divergence(model, lens(x), last).item()
+    assert before > 0.1
+    assert after < 5e-3 * before
+    exact: Any = lens.translators[0]
+    exact.load_state_dict({"weight": turn.T - torch.eye(16), "bias": torch.zeros(16)})
+    assert lens_divergence(model, lens(x), last).item() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((0, 2), "d_model must be positive, got 0"),
+        ((4, -1), "layers must be positive, got -1"),
+    ],
+)
+def test_a_lens_without_size_is_refused(sizes: tuple[int, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TunedLens(*sizes)
+    with pytest.raises(ValueError, match="stream must have 2 layers, as the lens, got 3"):
+        TunedLens(4, 2)(torch.ones(3, 5, 4))

@@ -13,11 +13,15 @@ from llmbook.quantization import (
     Int8Linear,
     from_q8_0,
     int8_product,
+    normal_float,
     q8_0,
     quantize,
+    quantize_to,
     stored_bits,
     to_int8,
 )
+from tests.reference import saved
+from tests.reference.bitsandbytes import SHAPES, weights
 
 Q8_0 = gguf.GGMLQuantizationType.Q8_0
 CONFIG = LlamaConfig(
@@ -88,6 +92,86 @@ def test_by_hand() -> None:
     assert coded.dequantize().tolist() == [[1.0, -7.0, 3.0, 0.0, 0.0, 0.0]]
 
 
+def test_the_values_of_nf4_are_those_of_bitsandbytes_but_for_their_rounding() -> None:
+    """Their table was made in single precision, with q = 0.9677083."""
+    ours, theirs = normal_float(4), torch.as_tensor(saved("bitsandbytes")["table"])
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-7)
+    assert ours[7] == 0
+    assert ours[0] == -1 == -ours[-1]
+
+
+@pytest.mark.parametrize("number", range(len(SHAPES)))
+def test_with_their_table_nf4_is_bitsandbytes_bit_for_bit(number: int) -> None:
+    theirs = saved("bitsandbytes")
+    coded = quantize_to(weights(number), torch.as_tensor(theirs["table"]))
+    for name, ours in (
+        ("codes", coded.codes),
+        ("scales", coded.scales),
+        ("weights", coded.dequantize()),
+    ):
+        np.testing.assert_array_equal(ours.numpy(), theirs[f"{number}/{name}"])
+    assert torch.equal(coded.codes, quantize_to(weights(number), normal_float()).codes)
+
+
+@settings(max_examples=40, deadline=None)
+@given(bits=st.integers(2, 8))
+def test_a_normal_float_has_all_its_values_in_order_and_one_is_zero(bits: int) -> None:
+    values = normal_float(bits)
+    assert len(values) == 2**bits
+    assert (values.diff() > 0).all()
+    assert (values == 0).sum() == 1
+    assert (values > 0).sum() == (values < 0).sum() + 1
+
+
+def test_between_two_values_on_a_side_lies_the_same_share_of_normal_weights() -> None:
+    values = normal_float(4)
+    cdf = torch.special.ndtr(values[8:].double() * torch.special.ndtri(torch.tensor(0.9677083)))
+    torch.testing.assert_close(cdf.diff(), torch.full((7,), (0.9677083 - 0.5) / 8).double())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.integers(1, 3),
+    groups=st.integers(1, 3),
+    bits=st.integers(2, 6),
+    seed=st.integers(0, 99),
+)
+def test_each_weight_goes_to_the_nearest_value_and_the_largest_stays(
+    rows: int, groups: int, bits: int, seed: int
+) -> None:
+    weight = torch.randn(rows, 8 * groups, generator=torch.Generator().manual_seed(seed)).double()
+    values = normal_float(bits)
+    coded = quantize_to(weight, values, group=8)
+    every = coded.scales.repeat_interleave(8, -1)[..., None] * values.double()
+    nearest = (weight[..., None] - every).abs().min(-1).values
+    torch.testing.assert_close((coded.dequantize() - weight).abs(), nearest, rtol=0, atol=1e-12)
+    largest = weight.view(rows, groups, 8).abs().argmax(-1, keepdim=True)
+    left = coded.dequantize().view(rows, groups, 8).gather(-1, largest)
+    torch.testing.assert_close(
+        left.abs(), weight.view(rows, groups, 8).gather(-1, largest).abs(), rtol=0, atol=1e-12
+    )
+
+
+def test_normal_weights_lose_less_by_nf4_and_even_ones_less_by_even_steps() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shape = (64, 1024)
+    for name, weight in (
+        ("normal", torch.randn(shape, generator=generator)),
+        ("even", 2 * torch.rand(shape, generator=generator) - 1),
+    ):
+        nf4, even = (
+            (coded.dequantize() - weight).square().mean()
+            for coded in (quantize_to(weight, normal_float()), quantize(weight, 4, 64))
+        )
+        assert (nf4 < even) == (name == "normal")
+
+
+def test_evenly_spaced_values_are_absmax_quantisation() -> None:
+    weight = torch.randn(4, 128, generator=torch.Generator().manual_seed(0))
+    evenly = quantize_to(weight, torch.arange(-7, 8) / 7)
+    torch.testing.assert_close(evenly.dequantize(), quantize(weight, 4, 64).dequantize())
+
+
 def test_one_large_weight_spoils_its_group_and_no_other() -> None:
     weight = torch.full((1, 64), 0.01)
     weight[0, 0] = 10.0
@@ -151,8 +235,10 @@ def test_smollm2_in_bytes_stays_near_itself() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_low_precision_weights_can_be_rounded(dtype: torch.dtype) -> None:
-    coded = quantize(torch.randn(3, 8).to(dtype), 8)
-    assert coded.dequantize().dtype == dtype
+    weight = torch.randn(3, 8).to(dtype)
+    assert quantize(weight, 8).dequantize().dtype == dtype
+    coded = quantize_to(weight, normal_float(), group=8)  # in single precision, as bitsandbytes
+    assert coded.dequantize().dtype == torch.float32
 
 
 @pytest.mark.plain
@@ -169,6 +255,13 @@ def test_what_does_not_fit_is_named() -> None:
         quantize(torch.ones(2, 0))
     with pytest.raises(ValueError, match="weight must be finite"):
         quantize(torch.tensor([[1.0, float("nan")]]))
+    with pytest.raises(ValueError, match="bits must be from 2 to 8, got 1"):
+        normal_float(1)
+    with pytest.raises(ValueError, match="group must divide the row of 6, got 64"):
+        quantize_to(weight, normal_float())
+    for values in ([0.0, 0.0], [0.5], [0.0, 2.0], [1.0, 0.0]):
+        with pytest.raises(ValueError, match="values must be 2 to 256 numbers from -1 to 1"):
+            quantize_to(weight, torch.tensor(values), 6)
     with pytest.raises(
         ValueError, match=r"rows that 32 divides, and at least one, got shape \(2, 33\)"
     ):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -221,7 +222,91 @@ def logit_lens(
         raise ValueError(f"position must be one of {length} tokens, got {position}")
     stream = residual_stream(model, token_ids)[:, :, position]
     with evaluating(model):
-        return model.unembed(stream if model.norm is None else model.norm(stream))
+        return read_out(model, stream)
+
+
+def read_out(
+    model: Llama | GPT, stream: Float[Tensor, "layers tokens d_model"]
+) -> Float[Tensor, "layers tokens vocab"]:
+    """Send vectors of the stream through a model's last norm and output matrix."""
+    return model.unembed(stream if model.norm is None else model.norm(stream))
+
+
+class TunedLens(nn.Module):
+    r"""A map for each layer, behind which the model's own output matrix can read its stream.
+
+    $$\mathrm{tuned}_\ell = \mathrm{unembed}(\mathrm{norm}(x_\ell + A_\ell x_\ell + b_\ell))$$
+
+    $A_\ell$ and $b_\ell$ begin at zero, where this is the `logit_lens`. They are trained, and the
+    model is not, so that each layer foretells what the last will say: `lens_divergence`. What such
+    a map knows it may have from its training and not from the layer.
+
+    Args:
+        d_model: Width of the stream.
+        layers: How many maps.
+
+    Raises:
+        ValueError: If one of them is not positive.
+
+    Examples:
+        >>> lens, stream = TunedLens(d_model=4, layers=2), torch.randn(2, 5, 4)
+        >>> torch.equal(lens(stream), stream)
+        True
+
+    Source:
+        [Belrose et al. 2023][belrose2023tuned], section 3.
+    """
+
+    def __init__(self, d_model: int, layers: int) -> None:
+        super().__init__()
+        for name, size in [("d_model", d_model), ("layers", layers)]:
+            if whole(name, size) < 1:
+                raise ValueError(f"{name} must be positive, got {size}")
+        self.translators = nn.ModuleList(nn.Linear(d_model, d_model) for _ in range(layers))
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(
+        self, stream: Float[Tensor, "layers tokens d_model"]
+    ) -> Float[Tensor, "layers tokens d_model"]:
+        """Translate what comes out of each layer.
+
+        Raises:
+            ValueError: If there are not as many layers as maps.
+        """
+        if len(stream) != len(self.translators):
+            raise ValueError(
+                f"stream must have {len(self.translators)} layers, as the lens, got {len(stream)}"
+            )
+        pairs = zip(self.translators, stream, strict=True)
+        return stream + torch.stack([translator(x) for translator, x in pairs])
+
+
+def lens_divergence(
+    model: Llama | GPT,
+    stream: Float[Tensor, "layers tokens d_model"],
+    last: Float[Tensor, "tokens d_model"],
+) -> Float[Tensor, " layers"]:
+    r"""How far what a lens reads is from what the model says, in nats a token.
+
+    $$\operatorname{mean}_t\;\mathrm{KL}\bigl(p_t \,\Vert\, q_{\ell t}\bigr)
+      = \operatorname{mean}_t \sum_v p_{tv}\,(\log p_{tv} - \log q_{\ell tv})$$
+
+    Args:
+        model: Whose last norm and output matrix read.
+        stream: What is read; of a `TunedLens`, what it gives.
+        last: What comes out of the last layer for the same tokens; no gradient goes there.
+
+    Source:
+        [Belrose et al. 2023][belrose2023tuned], equation 3.
+    """
+    with torch.no_grad():
+        said = read_out(model, last[None])[0].log_softmax(-1)
+    found = []
+    for x in stream:
+        read = read_out(model, x[None])[0].log_softmax(-1)
+        found.append(F.kl_div(read, said, reduction="batchmean", log_target=True))
+    return torch.stack(found)
 
 
 @torch.no_grad()

@@ -78,6 +78,32 @@ def mutants(module: str | None = None) -> list[Mutant]:
 
 
 _MISTAKES = [
+    # Recurrences for all places at once
+    (
+        "scan",
+        "matrices joined in the wrong order",
+        "a, b = a @ before_a,",
+        "a, b = before_a @ a,",
+    ),
+    (
+        "scan",
+        "a place is joined with the next",
+        "before_a = torch.cat((none, a[:-width]))",
+        "before_a = torch.cat((a[width:], none))",
+    ),
+    (
+        "scan",
+        "the line touches at the place itself",
+        "torch.cat((start[None], guess.detach()[:-1]))",
+        "torch.cat((start[None], guess.detach()[1:]))",
+    ),
+    ("scan", "one round is enough", "if change <= tolerance:", "if change <= tolerance or count:"),
+    (
+        "scan",
+        "no gradient reaches the weights",
+        "return affine_scan(*linearised(guess)), count",
+        "return guess, count",
+    ),
     # NumPy attention
     ("numpy_attention", "no division by the root of d_k", " / math.sqrt(query.shape[-1])", ""),
     (
@@ -800,6 +826,46 @@ _MISTAKES = [
         "numbers before the scale",
         'np.concatenate((scale.astype("<f2").view(np.uint8), codes), 1)',
         'np.concatenate((codes, scale.astype("<f2").view(np.uint8)), 1)',
+    ),
+    (
+        "quantization",
+        "values that are not evenly spaced in probability",
+        "(last - 0.5) * i / many",
+        "(last - 0.5) * i / (many + 1)",
+    ),
+    (
+        "quantization",
+        "each weight goes to the value above",
+        "((values[:-1] + values[1:]) / 2)",
+        "values[:-1]",
+    ),
+    ("unmasking", "few masks count no more than many", "(lost / rates).mean()", "lost.mean()"),
+    (
+        "unmasking",
+        "tokens that are seen count too",
+        "found.masked_fill(hidden != mask_id, 0)",
+        "found",
+    ),
+    ("unmasking", "the mask may be drawn", ".masked_fill(never, -math.inf)", ""),
+    (
+        "unmasking",
+        "all sets of masks weigh the same for their number",
+        "(size * math.comb(seq, size))",
+        "math.comb(seq, size)",
+    ),
+    (
+        "unmasking",
+        "what is there is written over",
+        "first = first.masked_fill(~masked, -math.inf)",
+        "first = first + 0.0",
+    ),
+    ("unmasking", "masks are left", "keepdim=True) / left)", "keepdim=True) / steps)"),
+    ("unmasking", "the least sure first", "probs.amax(-1) if", "-probs.amax(-1) if"),
+    (
+        "unmasking",
+        "what is drawn knows nothing of what was",
+        "among = _alike(texts, written)",
+        "among = _alike(texts, start)",
     ),
     (
         "speculative",

@@ -1,15 +1,16 @@
 """Weights in few bits: whole numbers that share a scale, and layers that compute with them."""
 
 import copy
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float32, Int8, Num
+from jaxtyping import Float, Float32, Int8, Num, UInt8
 from torch import Tensor, nn
 
-from llmbook.layers import copied_linear
+from llmbook.layers import copied_linear, widened
 from llmbook.llama import Llama
 from llmbook.sizes import whole
 
@@ -66,9 +67,21 @@ def quantize(
     Source:
         [Dettmers et al. 2022][dettmers2022llmint8], section 2.1.
     """
+    bits, group = _checked_bits(bits), _checked_group(weight, group)
+    groups = weight.detach().unflatten(-1, (-1, group))
+    scales = groups.abs().amax(-1) / (2 ** (bits - 1) - 1)
+    divisors = scales.masked_fill(scales == 0, 1)[..., None]
+    return Quantized((groups / divisors).round().flatten(-2).to(torch.int8), scales)
+
+
+def _checked_bits(bits: int) -> int:
     bits = whole("bits", bits)
     if not 2 <= bits <= 8:
         raise ValueError(f"bits must be from 2 to 8, got {bits}")
+    return bits
+
+
+def _checked_group(weight: Tensor, group: int | None) -> int:
     if weight.ndim < 1 or not weight.shape[-1]:
         raise ValueError(f"weight must have numbers in its rows, got shape {tuple(weight.shape)}")
     group = weight.shape[-1] if group is None else whole("group", group)
@@ -76,10 +89,7 @@ def quantize(
         raise ValueError(f"group must divide the row of {weight.shape[-1]}, got {group}")
     if not weight.isfinite().all():
         raise ValueError("weight must be finite, got an infinite or undefined number")
-    groups = weight.detach().unflatten(-1, (-1, group))
-    scales = groups.abs().amax(-1) / (2 ** (bits - 1) - 1)
-    divisors = scales.masked_fill(scales == 0, 1)[..., None]
-    return Quantized((groups / divisors).round().flatten(-2).to(torch.int8), scales)
+    return group
 
 
 def stored_bits(bits: int, group: int, scale_bits: int = 16) -> float:
@@ -95,6 +105,108 @@ def stored_bits(bits: int, group: int, scale_bits: int = 16) -> float:
         8.5
     """
     return bits + scale_bits / whole("group", group)
+
+
+class Coded(NamedTuple):
+    """A matrix as places in a short list of values, and scales.
+
+    Attributes:
+        codes: Which of the values stands for each weight.
+        scales: One for each group of neighbours in a row.
+        values: The list.
+    """
+
+    codes: UInt8[Tensor, "*rows columns"]
+    scales: Float[Tensor, "*rows groups"]
+    values: Float[Tensor, " values"]
+
+    def dequantize(self) -> Float[Tensor, "*rows columns"]:
+        """The matrix again, but for rounding: each value times the scale of its group."""
+        groups = self.values[self.codes.int()].unflatten(-1, (self.scales.shape[-1], -1))
+        weight: Tensor = (groups * self.scales[..., None]).flatten(-2)
+        return weight
+
+
+def normal_float(bits: int = 4) -> Float[Tensor, " values"]:
+    r"""The values of NormalFloat: dense where weights are frequent, if these are normal.
+
+    Quantiles of the normal distribution, evenly spaced in probability on each side of zero,
+    $2^{b-1} - 1$ of them below and $2^{b-1}$ above,
+
+    $$v_i \propto \Phi^{-1}\Bigl(\tfrac12 + \bigl(q - \tfrac12\bigr)\tfrac{i}{m}\Bigr), \qquad
+      q = 1 - \tfrac12\Bigl(\tfrac{1}{2 (2^b - 1)} + \tfrac{1}{2 \cdot 2^b}\Bigr)$$
+
+    for $i = 1$ to $m$ on a side of $m$ values, divided by the largest, with zero between them. The
+    last quantile $q$ stops short of 1, where it would be infinite.
+
+    Args:
+        bits: $b$, from 2 to 8.
+
+    Returns:
+        $2^b$ values from -1 to 1 in order, one of which is 0.
+
+    Raises:
+        TypeError: If `bits` is no whole number.
+        ValueError: If `bits` is not from 2 to 8.
+
+    Examples:
+        >>> normal_float(2)
+        tensor([-1.0000,  0.0000,  0.4358,  1.0000])
+
+    Source:
+        [Dettmers et al. 2023][dettmers2023qlora], section 3 and appendix E; $q$ as in their code.
+    """
+    bits = _checked_bits(bits)
+    last = 1 - (1 / (2**bits - 1) + 1 / 2**bits) / 4
+    below, above = (
+        [NormalDist().inv_cdf(0.5 + (last - 0.5) * i / many) for i in range(1, many + 1)]
+        for many in (2 ** (bits - 1) - 1, 2 ** (bits - 1))
+    )
+    values = [-v / below[-1] for v in reversed(below)] + [0] + [v / above[-1] for v in above]
+    return torch.tensor(values)
+
+
+def quantize_to(
+    weight: Float[Tensor, "*rows columns"],
+    values: Float[Tensor, " values"],
+    group: int = 64,
+) -> Coded:
+    r"""Round a matrix to the nearest of a list of values, by the largest weight of each group.
+
+    $$q = \arg\min_k \left|\frac{w}{s} - v_k\right|, \qquad s = \max_{j \in \mathrm{group}} |w_j|$$
+
+    With `normal_float(4)` this is NF4; with evenly spaced values, absmax quantisation.
+
+    Args:
+        weight: Any matrix, or stack of them.
+        values: $v$, at most 256 numbers from -1 to 1, in order.
+        group: Neighbours in a row that share a scale.
+
+    Raises:
+        TypeError: If `group` is no whole number.
+        ValueError: If values are not in order, or not from -1 to 1, the group does not divide the
+            row, there is nothing in a row, or a weight is not finite.
+
+    Examples:
+        >>> coded = quantize_to(torch.tensor([[1.0, -2.0, 0.9, 0.1]]), normal_float(2), group=4)
+        >>> coded.codes, coded.dequantize()
+        (tensor([[2, 0, 2, 1]], dtype=torch.uint8), tensor([[ 0.8716, -2.0000,  0.8716,  0.0000]]))
+
+    Source:
+        [Dettmers et al. 2023][dettmers2023qlora], section 2.
+    """
+    in_order = values.ndim == 1 and 2 <= len(values) <= 256 and bool((values.diff() > 0).all())
+    if not in_order or not -1 <= values[0] < values[-1] <= 1:
+        raise ValueError(
+            f"values must be 2 to 256 numbers from -1 to 1 in order, got {values.tolist()}"
+        )
+    group = _checked_group(weight, group)
+    groups = widened(weight.detach()).unflatten(-1, (-1, group))
+    scales = groups.abs().amax(-1)
+    inverse = 1 / scales.clamp(min=1e-38)
+    bounds = ((values[:-1] + values[1:]) / 2).to(groups)
+    codes = torch.bucketize((groups * inverse[..., None]).contiguous(), bounds)
+    return Coded(codes.flatten(-2).to(torch.uint8), scales, values.to(groups))
 
 
 def q8_0(array: Num[np.ndarray, "*shape"]) -> bytes:

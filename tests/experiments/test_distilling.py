@@ -12,8 +12,9 @@ from llmbook.experiments.distilling import (
     mixed_loss,
     smoothed_loss,
     study,
+    teacher_of_few,
 )
-from llmbook.experiments.ladder import Variant, config, read
+from llmbook.experiments.ladder import VARIANTS, Variant, config, read
 from llmbook.experiments.results import recorded
 from llmbook.gpt import GPT
 
@@ -69,6 +70,17 @@ def test_the_record_says_what_the_chapter_says() -> None:
             kind: min(run[kind].values(), key=lambda r: r["validation"])["test"] for kind in KINDS
         }
         assert run["teacher"]["test"] < best["taught"] < min(best["alone"], best["smoothed"])
+        few = min(run["taught by few"].values(), key=lambda r: r["validation"])["test"]
+        assert best["taught"] < best["smoothed"] < few < best["alone"]
+
+
+def test_a_teacher_of_few_is_as_large_as_the_teacher_and_reads_what_the_student_reads() -> None:
+    steps, model = teacher_of_few(5, replace(SMALL, few=(1,)))
+    alone = study("alone", 1, 5, None, replace(SMALL, student=VARIANTS["Muon"]))
+    token_ids = models()[2]
+    assert steps == 1
+    assert model.config == config(VARIANTS["Muon"])
+    assert torch.equal(model(token_ids), alone(token_ids))
 
 
 @pytest.mark.plain

@@ -41,7 +41,7 @@ def test_the_longest_run_after_any_prompt_counts() -> None:
 
 
 def test_each_opening_has_a_companion_of_about_its_length() -> None:
-    assert len({opening.source for opening in OPENINGS}) == len(OPENINGS)
+    assert len({opening.source for opening in OPENINGS}) == len(OPENINGS) == 20
     for opening in OPENINGS:
         words = [len(text.split()) for text in (opening.famous, opening.companion)]
         assert abs(words[0] - words[1]) <= 5

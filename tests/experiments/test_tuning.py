@@ -79,7 +79,10 @@ def test_paths_change_nothing_before_they_learn() -> None:
 def test_the_record_says_what_the_chapter_says() -> None:
     for run in recorded("tuning"):
         assert run["before"]["test"] < 0.4
-        assert run["norms"]["test"] < run["16"]["test"]
+        assert run["norms"]["lower"] < 0.6
+        assert run["norms"]["test"] > 0.9
+        assert run["norms"]["longer"] > run["norms"]["lower"] + 0.3
+        assert all(("lower" in run[way]) >= (run[way]["lr"] > max(Setup().rates)) for way in WAYS)
         assert run["4"]["parameters"] < run["all"]["parameters"] / 60
 
 

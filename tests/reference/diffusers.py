@@ -1,4 +1,4 @@
-"""Schedulers of `diffusers`: what noise is added, and what each step back gives."""
+"""Schedulers of `diffusers`: what noise is added, what each step back gives, which masks go first."""
 
 from typing import Any
 
@@ -16,6 +16,8 @@ SETTINGS = [  # steps in training, schedule, start, end, steps back, whether x0 
     (64, "cosine", 1e-4, 0.02, 7, False),
 ]
 ETAS = (0.0, 0.3, 1.0)
+MASKED = [(9, 4), (9, 9), (12, 5), (7, 1)]  # tokens of a text of masks, steps to fill them
+VOCAB = 6  # the last of which is the mask
 
 
 def inputs(number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -30,8 +32,24 @@ def places(back: list[int]) -> list[int]:
     return [back[0], back[len(back) // 3], back[-2], back[-1]]
 
 
+def guesses(ids: torch.Tensor) -> torch.Tensor:
+    """Logits of a model whose guess for each token depends on all tokens, and is never the mask."""
+    seq = ids.shape[1]
+    generator = torch.Generator().manual_seed(seq)
+    weights = torch.randn(seq * VOCAB, seq * VOCAB, generator=generator)
+    logits = torch.nn.functional.one_hot(ids, VOCAB).float().flatten(1) @ weights
+    return logits.view(-1, seq, VOCAB) - 1e9 * (torch.arange(VOCAB) == VOCAB - 1)
+
+
+def begun(seq: int) -> torch.Tensor:
+    """Four texts of masks; each begins with a token of its own."""
+    ids = torch.full((4, seq + 1), VOCAB - 1)
+    ids[:, 0] = torch.arange(4)
+    return ids
+
+
 def values() -> dict[str, NDArray[Any]]:
-    from diffusers import DDIMScheduler, DDPMScheduler
+    from diffusers import BlockRefinementScheduler, DDIMScheduler, DDPMScheduler
 
     found: dict[str, NDArray[Any]] = {}
     for number, (steps, schedule, start, end, back, clip) in enumerate(SETTINGS):
@@ -61,4 +79,11 @@ def values() -> dict[str, NDArray[Any]]:
                     predicted, place, x, eta=eta, variance_noise=noise if eta else None
                 ).prev_sample
                 found[f"{number}/ddim/{place}/{eta}"] = made.numpy()
+    for seq, steps in MASKED:
+        scheduler = BlockRefinementScheduler(threshold=2.0)  # nothing is surer than that
+        scheduler.set_timesteps(steps, block_length=seq)
+        ids = begun(seq)
+        for step in range(steps):
+            ids = scheduler.step(guesses(ids), step, ids, mask_token_id=VOCAB - 1).prev_sample
+        found[f"masks/{seq}/{steps}"] = ids.numpy()
     return {key: np.asarray(value) for key, value in found.items()}

@@ -87,7 +87,10 @@ EDITS: dict[str, tuple[str, str, str, Iterable[str]]] = {
         "src/llmbook/data/results/addition.json", '"step": 50', '"step": 51',
         ["models/scaling.md"],
     ),
-    "WordPiece": ("src/llmbook/wordpiece.py", "LONGEST = 100", "LONGEST = 99", [".wordpiece", ".experiments.senses"]),
+    "WordPiece": (
+        "src/llmbook/wordpiece.py", "LONGEST = 100", "LONGEST = 99",
+        [".wordpiece", ".experiments.senses", "challenges/efficient.md"],  # by `load_minilm`, there
+    ),
     "emissions": (
         "src/llmbook/emissions.py", "    return ", "    return 1 * ",
         [".emissions", ".exam", "models/architectures.md"],

@@ -3,10 +3,11 @@
 The teacher is the ladder's GPT, which has read all of the addresses. The student reads a small
 part of them. Alone it learns from the tokens that came; with a teacher it learns from the
 probabilities of all that might have come. A third student learns from smoothed tokens: if that
-helped as much, it would not be the teacher's knowledge that helps.
+helped as much, it would not be the teacher's knowledge that helps. And a second teacher, as large
+as the first, has read no more than the student: what it brings is not knowledge of other text.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -33,6 +34,8 @@ class Setup:
         share: Of the tokens, which the student reads.
         student: Its sizes, and its rates, which are those at which the teacher learned.
         steps: How long students learn; each length is a training of its own.
+        longer: How long the taught learn too, who are not at their best before.
+        few: How long a teacher may learn that has read no more than the student.
         batch: Pieces of text in a step.
         seq: Tokens of a piece.
         temperature: At which teacher and student are compared.
@@ -43,6 +46,8 @@ class Setup:
     share: float = 0.02
     student: Variant = STUDENT
     steps: tuple[int, ...] = (75, 150, 300, 600)
+    longer: tuple[int, ...] = (1200,)
+    few: tuple[int, ...] = (40, 75, 150)
     batch: int = 16
     seq: int = 64
     temperature: float | int = 2.0
@@ -111,24 +116,47 @@ def study(kind: str, steps: int, seed: int, teacher: GPT | None, setup: Setup = 
     return student
 
 
+def teacher_of_few(seed: int, setup: Setup = Setup()) -> tuple[int, GPT]:
+    """A model as large as the teacher that has read only what the student reads.
+
+    Args:
+        seed: Of its first weights, and of what it reads when.
+        setup: All other settings.
+
+    Returns:
+        How long it learned, which was best on the validation text, and the model.
+    """
+    alike = replace(setup, student=VARIANTS["Muon"])
+    tried = {steps: study("alone", steps, seed, None, alike) for steps in setup.few}
+    return min(tried.items(), key=lambda one: measure(one[1], read().validation))
+
+
 def run(seed: int) -> dict[str, Any]:
-    """What is recorded: bits per byte of the teacher, and of students by kind and steps."""
+    """What is recorded: bits per byte of the teachers, and of students by kind and steps."""
     setup, corpus = Setup(), read()
     teacher, _ = fit(VARIANTS["Muon"], seed)
+    steps, few = teacher_of_few(seed, setup)
+
+    def judged(model: GPT) -> dict[str, float]:
+        parts = {"validation": corpus.validation, "test": corpus.test}
+        return {name: measure(model, part) for name, part in parts.items()}
+
     found: dict[str, Any] = {
-        "teacher": {"test": measure(teacher, corpus.test), "parameters": _size(teacher)},
+        "teacher": {"parameters": _size(teacher), **judged(teacher)},
+        "few": {"steps": steps, **judged(few)},
         "student": _size(GPT(config(setup.student))),
         "tokens": len(few_tokens(setup)),
     }
-    with evaluating(teacher):
-        for kind in KINDS:
-            found[kind] = {}
-            for steps in setup.steps:
-                student = study(kind, steps, seed, teacher, setup)
-                found[kind][str(steps)] = {
-                    "validation": measure(student, corpus.validation),
-                    "test": measure(student, corpus.test),
-                }
+    for name, kind, master, lengths in (
+        ("alone", "alone", None, setup.steps),
+        ("smoothed", "smoothed", None, setup.steps),
+        ("taught", "taught", teacher, (*setup.steps, *setup.longer)),
+        ("taught by few", "taught", few, setup.steps),
+    ):
+        with evaluating(master or teacher):
+            found[name] = {
+                str(steps): judged(study(kind, steps, seed, master, setup)) for steps in lengths
+            }
     return found
 
 

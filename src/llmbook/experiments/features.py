@@ -56,6 +56,16 @@ def spliced_loss(
     return float(torch.stack(losses).mean())
 
 
+def largest(numbers: Float[Tensor, "*batch d"], count: int = TOP_K) -> Float[Tensor, "*batch d"]:
+    """The `count` largest numbers of each vector by their absolute value, and zeros.
+
+    >>> largest(torch.tensor([3.0, -5.0, 1.0]), 2)
+    tensor([ 3., -5.,  0.])
+    """
+    places = numbers.abs().topk(count, dim=-1).indices
+    return torch.zeros_like(numbers).scatter(-1, places, numbers.gather(-1, places))
+
+
 def run(seed: int, read: int = 64, held_out: int = 8, steps: int = 500) -> dict[str, Any]:
     """What is recorded: what each way explains of new vectors, and what splicing it in costs.
 
@@ -93,5 +103,8 @@ def run(seed: int, read: int = 64, held_out: int = 8, steps: int = 500) -> dict[
             used = (model.encode(new / scale) > 0).any(0)
         found[name]["dead"] = 1 - float(used.float().mean())
     centre, axes = principal(vectors, TOP_K)
+    _, every = principal(vectors, vectors.shape[1])
     found["components"] = judge(lambda stream: centre + (stream - centre) @ axes.T @ axes)
+    found["chosen"] = judge(lambda stream: centre + largest((stream - centre) @ every.T) @ every)
+    found["coordinates"] = judge(lambda stream: centre + largest(stream - centre))
     return found

@@ -1,7 +1,8 @@
 """Famous openings, and what SmolLM2 makes of them, against sentences that it cannot have read.
 
 Each opening has a companion of the same build, written for this book in November 2026, years after
-the model was trained. The originals are in the public domain.
+the model was trained. The originals are in the public domain, or licences, which are there to be
+copied.
 """
 
 from dataclasses import dataclass
@@ -112,6 +113,87 @@ OPENINGS = (
         "Ingrid was starting to feel rather proud of standing by her uncle in the queue, and of "
         "having a number to hold: now and then she had nodded at the clerk her uncle was watching, "
         "but he had no stamps or envelopes on him",
+    ),
+    Opening(
+        "First Amendment to the Constitution, 1791",
+        "Congress shall make no law respecting an establishment of religion, or prohibiting the "
+        "free exercise thereof; or abridging the freedom of speech, or of the press; or the right "
+        "of the people peaceably to assemble",
+        "Gardeners shall plant no hedge concerning a collection of buckets, or forgetting the slow "
+        "rotation thereof; or shortening the shadow of rhubarb, or of the shed; or the wish of the "
+        "snails quietly to gather",
+    ),
+    Opening(
+        "the MIT licence",
+        "Permission is hereby granted, free of charge, to any person obtaining a copy of this "
+        'software and associated documentation files (the "Software"), to deal in the Software '
+        "without restriction, including without limitation the rights to use, copy, modify, merge",
+        "Umbrellas are hereby lent, dry as bone, to any neighbor bringing a basket of last plums "
+        'and matching paper bags (the "Plums"), to dance in the Courtyard without slippers, '
+        "including without apology the steps to hop, turn, wobble, bow",
+    ),
+    Opening(
+        "notice of the GNU General Public License",
+        "This program is free software: you can redistribute it and/or modify it under the terms "
+        "of the GNU General Public License as published by the Free Software Foundation, either "
+        "version 3 of the License, or (at your option) any later version.",
+        "This kettle is loud furniture: you can rearrange it and/or polish it behind the back of "
+        "the Old Harbour Sewing Circle as painted by the Damp Ceiling Committee, either corner 3 "
+        "of the Ceiling, or (at your leisure) any darker corner.",
+    ),
+    Opening(
+        "Matthew 6, King James Version, 1611",
+        "Our Father which art in heaven, Hallowed be thy name. Thy kingdom come. Thy will be done "
+        "in earth, as it is in heaven. Give us this day our daily bread.",
+        "Our plumber which art in Leeds, Mended be thy van. Thy invoice come. Thy pipes be laid in "
+        "clay, as they are in copper. Send us this week our missing tap.",
+    ),
+    Opening(
+        "John 3, King James Version, 1611",
+        "For God so loved the world, that he gave his only begotten Son, that whosoever believeth "
+        "in him should not perish, but have everlasting life.",
+        "For Ruth so missed the lake, that she lent her only folding chair, that whosoever "
+        "fisheth beside it should not stand, but have restful knees.",
+    ),
+    Opening(
+        "Francis Scott Key, The Star-Spangled Banner, 1814",
+        "O say can you see, by the dawn's early light, What so proudly we hailed at the twilight's "
+        "last gleaming, Whose broad stripes and bright stars through the perilous fight",
+        "O ask can you knit, by the stove's little door, What so loosely we folded at the "
+        "laundry's first closing, Whose grey socks and long sleeves through the untidy week",
+    ),
+    Opening(
+        "Jane Taylor, The Star, 1806",
+        "Twinkle, twinkle, little star, How I wonder what you are! Up above the world so high, "
+        "Like a diamond in the sky.",
+        "Grumble, grumble, rusty gate, How I wonder what you weigh! Down beside the pond so flat, "
+        "Like a ladder in the hay.",
+    ),
+    Opening(
+        "William Shakespeare, Sonnet 18, 1609",
+        "Shall I compare thee to a summer's day? Thou art more lovely and more temperate: Rough "
+        "winds do shake the darling buds of May, And summer's lease hath all too short a date",
+        "Shall I deliver thee to a cobbler's aunt? Thou art more dusty and more rectangular: Slow "
+        "goats do climb the neighbor's stack of peat, And cobbler's glue hath all too sharp a "
+        "smell",
+    ),
+    Opening(
+        "Edgar Allan Poe, The Raven, 1845",
+        "Once upon a midnight dreary, while I pondered, weak and weary, Over many a quaint and "
+        "curious volume of forgotten lore- While I nodded, nearly napping, suddenly there came a "
+        "tapping",
+        "Once upon a Tuesday yellow, while I hammered, plump and mellow, Under many a cracked and "
+        "foreign basket of unwanted wool- While I measured, nearly singing, presently there came a "
+        "ringing",
+    ),
+    Opening(
+        "filler text of printers, after Cicero",
+        "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor incididunt "
+        "ut labore et dolore magna aliqua. Ut enim ad minim veniam, quis nostrud exercitation "
+        "ullamco laboris nisi ut aliquip ex ea commodo consequat.",
+        "Panem vetus colum fert avus, submergitur ballistas olim, nec da hortulum rumpor "
+        "insidiatur ut pelvis et saccus parva semita. Et lupus in nidum cadit, quos aestuat "
+        "locutio pullus vectorum nec ut fundas ex ea porca ruminat.",
     ),
 )
 PROMPTS = (4, 6, 8, 12, 16)
