@@ -244,7 +244,7 @@ def test_a_store_is_named_for_a_while(tmp_path: Path, monkeypatch: pytest.Monkey
 def _add_python(folder: Path) -> None:
     """What the site has for live cells: Pyodide, the package, and the worker."""
     shutil.copytree(DOCS / live.FOLDER, folder)
-    book = live.packed("llmbook")
+    book = live.packed("llmbook", folder)
     (folder / "book.zip").write_bytes(book)
     package = Package("llmbook", Sources(folder, {"llmbook": package_root("llmbook")}))
     parts = live.parts(folder, len(book), (), live.missing(package))

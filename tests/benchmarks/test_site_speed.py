@@ -5,6 +5,7 @@ MkDocs alone has the same work left, with the same theme, plugins and extensions
 """
 
 import gzip
+import os
 import re
 import shutil
 import socket
@@ -66,9 +67,14 @@ def configuration(folder: Path, weave: str, *, whole: bool = True, jupyter: str 
 
 
 def run(*command: object, folder: Path) -> None:
-    """A command of Python's that must succeed; what it says is shown when it does not."""
+    """A command of Python's that must succeed; what it says is shown when it does not.
+
+    It keeps its bytecode, as Python does where nobody forbids it: what is installed is compiled,
+    and a checkout should not be compiled in each run.
+    """
     words = [sys.executable, "-m", *map(str, command)]
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

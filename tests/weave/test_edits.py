@@ -93,7 +93,7 @@ EDITS: dict[str, tuple[str, str, str, Iterable[str]]] = {
     ),
     "emissions": (
         "src/llmbook/emissions.py", "    return ", "    return 1 * ",
-        [".emissions", ".exam", "models/architectures.md"],
+        [".emissions", ".exam"],
     ),
     "weave's shell": ("src/llmbook/weave/kernel.py", "WRITES = ", "WRITES = 0 | ", ALL),
 }  # fmt: skip

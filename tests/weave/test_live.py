@@ -145,14 +145,19 @@ def test_a_cell_names_the_libraries_that_its_modules_import(tmp_path: Path, reac
     assert found["palette"] == "mine.palette"
 
 
-def test_a_package_is_packed_the_same_twice(reach: Reach) -> None:
-    """All its modules, and what runs cells."""
-    assert reach.roots
-    first = packed("mine")
+def test_a_package_is_packed_the_same_twice(reach: Reach, tmp_path: Path) -> None:
+    """All its modules, and what runs cells; from the store, and in another store; not an old one."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    first = packed("mine", one)
     names = zipfile.ZipFile(BytesIO(first)).namelist()
-    assert packed("mine") == first
+    assert packed("mine", one) == packed("mine", two) == first
     assert {"mine/mixed.py", "llmbook/weave/browser.py", "IPython/lib/pretty.py"} <= set(names)
     assert "llmbook/gpt.py" not in names
+    mixed = reach.roots["mine"] / "mixed.py"
+    mixed.write_text(f"{mixed.read_text()}\nedited = True\n")
+    second = packed("mine", one)
+    assert b"edited" in zipfile.ZipFile(BytesIO(second)).read("mine/mixed.py")
+    assert packed("mine", one) == second != first
 
 
 def test_missing_is_what_a_package_imports_and_no_browser_has(tmp_path: Path, reach: Reach) -> None:

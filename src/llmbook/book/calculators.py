@@ -7,14 +7,15 @@ that the page's own cells make.
 import html
 import json
 from collections.abc import Iterable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from llmbook import emissions
-from llmbook.architectures import configs
-from llmbook.architectures.configs import CONFIGS, Config
-from llmbook.emissions import DEVICES, GRIDS
+from llmbook.weave.sources import package_root
 
-TABLES = [Path(configs.__file__), Path(emissions.__file__)]  # what the forms are filled from
+if TYPE_CHECKING:
+    from llmbook.architectures.configs import Config
+
+# what the forms are filled from; it is imported when one of them is made, in most builds never
+TABLES = [package_root("llmbook.architectures.configs"), package_root("llmbook.emissions")]
 SHOWN = ("gpt2", "gpt2-xl", "gpt3-175b", "llama-2-7b", "llama-3-8b", "llama-2-70b", "smollm2-135m")
 MEASURES = (
     ("num_layers", "Layers"),
@@ -27,7 +28,7 @@ MEASURES = (
 )
 
 
-def measures(config: Config) -> dict[str, int | str | bool]:
+def measures(config: "Config") -> dict[str, int | str | bool]:
     """What the form of an architecture takes of a data sheet."""
     found: dict[str, int | str | bool] = {
         name: getattr(config, name) for name, _ in MEASURES if name != "num_kv_heads"
@@ -37,6 +38,8 @@ def measures(config: Config) -> dict[str, int | str | bool]:
 
 def footprint_form() -> str:
     """Energy and emissions of training or use: `llmbook.emissions.footprint`."""
+    from llmbook.emissions import DEVICES, GRIDS
+
     devices = [(f"{device.watts:g}", f"{d}, {device.watts:g} W") for d, device in DEVICES.items()]
     grids = [(f"{g.g_per_kwh:g}", f"{n} {g.year}, {g.g_per_kwh:g} g") for n, g in GRIDS.items()]
     fields = [
@@ -57,6 +60,8 @@ def footprint_form() -> str:
 
 def architecture_form() -> str:
     """Parameters, memory and operations of a data sheet: `llmbook.architectures`."""
+    from llmbook.architectures.configs import CONFIGS
+
     models = [(json.dumps(measures(CONFIGS[name])), name) for name in SHOWN]
     start = measures(CONFIGS[SHOWN[0]])
     kinds = [

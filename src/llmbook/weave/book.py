@@ -20,6 +20,7 @@ from llmbook.weave.lab_pages import read_lab
 from llmbook.weave.listing import module_of
 from llmbook.weave.live import Live, Reach
 from llmbook.weave.live import live as find_live
+from llmbook.weave.machines import as_text
 from llmbook.weave.notebook import PAGE, empty_notebook, linked
 from llmbook.weave.reading import reading_minutes, reading_order
 from llmbook.weave.render import STILL, Book, failure, weave
@@ -43,12 +44,13 @@ LISTING = re.compile(r"""^```python .*\blisting=["']?([\w.]+)""", re.M)
 class Woven:
     """A page as the site generator shall read it; with cells, its notebook, executed and empty.
 
-    With live cells, also the file by which the page's script knows them, and with figures that
-    turn the one with their drawings.
+    With cells also as Markdown that needs nothing else. With live cells, also the file by which
+    the page's script knows them, and with figures that turn the one with their drawings.
     """
 
     body: str
     meta: dict[str, Any] = field(default_factory=dict)
+    plain: str = ""
     notebook: Path | None = None
     empty: Path | None = None
     live: Path | None = None
@@ -174,7 +176,8 @@ class _Weaver:
             if record and record["figures"][0] == self.book.figures.get(record["part"], 0):
                 self.book.figures[record["part"]] = record["figures"][1]
                 files = self._files(uri, record["hashes"])
-                self.woven[uri] = Woven(record["body"], record["meta"], **files)
+                body, meta, plain = record["body"], record["meta"], record["plain"]
+                self.woven[uri] = Woven(body, meta, plain, **files)
                 continue
             if self.blocks is None:
                 self._read_data()
@@ -250,7 +253,8 @@ class _Weaver:
             file = files[name]
             if not file.exists() or file.read_text(encoding="utf-8") != text:
                 write_atomically(file, text)
-        self.woven[uri] = Woven(body, meta, **files)
+        plain = as_text(notebook) if chapter.cells else ""
+        self.woven[uri] = Woven(body, meta, plain, **files)
         key = self._key(uri)
         if key and made and self.sound:
             try:
@@ -263,6 +267,7 @@ class _Weaver:
                         "figures": [before, self.book.figures.get(part, 0)],
                         "body": body,
                         "meta": meta,
+                        "plain": plain,
                         "hashes": {name: hash_of(text) for name, text in texts.items()},
                     },
                 )
@@ -312,7 +317,7 @@ class _Weaver:
         names = "|".join(map(re.escape, sorted(self.kind.of_all_pages)))
         reads_others = names and re.search(rf"^```(?:{names}) *$", text, re.M)
         others = self._others if reads_others else None
-        return hash_of(json.dumps([self.common, uri, text, listed, others]))
+        return hash_of(json.dumps([self.common, uri, hash_of(text), listed, others]))
 
     @functools.cached_property
     def _others(self) -> list[tuple[str, str | None]]:

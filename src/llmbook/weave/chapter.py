@@ -7,11 +7,12 @@ import shlex
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
 
 OPTIONS = {
     "caption": str,  # a figure's caption: what to see
@@ -154,13 +155,15 @@ def _front_matter(path: Path, text: str) -> tuple[dict[str, Any], int]:
 
 
 @functools.lru_cache(maxsize=512)  # a page is read for itself, and for what others tell of it
-def fences(markdown: str) -> tuple[Token, ...]:
+def fences(markdown: str) -> tuple["Token", ...]:
     r"""The code fences at the margin of some Markdown, as CommonMark has them.
 
     Examples:
         >>> [(fence.info, fence.map) for fence in fences("a\n```py\nx\n```\n- ~~~\n  y\n  ~~~\n")]
         [('py', [1, 4])]
     """
+    from markdown_it import MarkdownIt  # a page that is kept is not read
+
     tokens = MarkdownIt("commonmark").disable("inline").parse(markdown)
     return tuple(t for t in tokens if t.type == "fence" and t.level == 0 and t.map)
 

@@ -5,6 +5,7 @@ missing in the browser, and if every name that it takes comes from cells that ar
 """
 
 import ast
+import contextlib
 import io
 import json
 import re
@@ -18,7 +19,8 @@ from sys import stdlib_module_names
 from typing import Any
 
 from llmbook.weave.chapter import Chapter
-from llmbook.weave.sources import ELSEWHERE, Package, package_root
+from llmbook.weave.sources import ELSEWHERE, KNOWN, Package, hash_of, package_root
+from llmbook.weave.store import write_atomically
 
 FOLDER = "assets/live"  # where the site has it all
 NO_PYODIDE = f"no Pyodide in {FOLDER}: `python -m llmbook.weave.vendor live` puts it there"
@@ -323,8 +325,11 @@ def known(file: Path | None) -> tuple[set[int], set[str]]:
 # --- the files of the site -------------------------------------------------------------------
 
 
-def packed(package: str | None) -> bytes:
-    """All modules of a package, with what runs cells, as a zip: the same for the same files."""
+def packed(package: str | None, cache: Path) -> bytes:
+    """All modules of a package, with what runs cells, as a zip: the same for the same files.
+
+    The last one is kept in the store, and ends with the hash of what is in it.
+    """
     spec = find_spec("IPython")  # which is not imported so
     assert spec
     found = {"IPython/lib/pretty.py": Path(str(spec.origin)).with_name("lib") / "pretty.py"}
@@ -335,12 +340,20 @@ def packed(package: str | None) -> bytes:
         inside = file.relative_to(root)
         if not ELSEWHERE & set(inside.parts):
             found[f"{package}/{inside.as_posix()}"] = file
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as target:
-        for name in sorted(found):
+    content = {name: found[name].read_bytes() for name in sorted(found)}
+    key = hash_of(b"".join(b"%s\0%d\0%s" % (n.encode(), len(c), c) for n, c in content.items()))
+    last = cache / KNOWN / "live.zip"
+    if last.is_file() and (made := last.read_bytes()).endswith(key.encode()):
+        return made
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as target:
+        for name, text in content.items():
             entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-            target.writestr(entry, found[name].read_bytes(), zipfile.ZIP_DEFLATED, 9)
-    return made.getvalue()
+            target.writestr(entry, text, zipfile.ZIP_DEFLATED, 9)
+        target.comment = key.encode()
+    with contextlib.suppress(OSError):  # the store may be read-only
+        write_atomically(last, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def parts(folder: Path, book: int, data: Iterable[str], missing: Iterable[str]) -> str:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urljoin
 
-from markdown_it import MarkdownIt
-
 from llmbook.weave.chapter import Part
 from llmbook.weave.katex import MACROS
 from llmbook.weave.kernel import FIGURE
@@ -33,7 +31,6 @@ LINKED = re.compile(
     r"|(?P<before>\]\(\s*<?|^ {,3}\[[^\]\n]+\]:[ \t]+<?| (?:href|src)=\")(?P<to>[^\s<>()\"]+)",
     re.DOTALL | re.MULTILINE,
 )
-TITLE = MarkdownIt("commonmark", {"html": False})
 
 
 def plain(text: str, figures: Mapping[str, str]) -> str:
@@ -95,12 +92,14 @@ def linked(text: str, page: str, site: str, target: Callable[[str], str | None])
 
 
 def _box(found: re.Match[str]) -> str:
+    from markdown_it import MarkdownIt  # when a notebook is made, in most builds never
+
     kind, name, title, body = found.groups()
     title = name.capitalize() if title is None else title
     lines = [line.removeprefix("    ").rstrip() for line in body.strip("\n").split("\n")]
     if kind == "!!!":
         return f"{_quoted(title, lines)}\n\n"
-    summary = TITLE.renderInline(title)
+    summary = MarkdownIt("commonmark", {"html": False}).renderInline(title)
     inside = "\n".join(lines)
     return f"<details><summary>{summary}</summary>\n\n{inside}\n\n</details>\n\n"
 

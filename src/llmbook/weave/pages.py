@@ -25,11 +25,12 @@ from mkdocs.structure.pages import Page
 from mkdocs.structure.toc import AnchorLink, TableOfContents
 
 from llmbook.weave.sources import ELSEWHERE, Package, Sources, content_of, hash_of
-from llmbook.weave.store import load, save
+from llmbook.weave.store import changed_at, load, save
 
 # Plugins of which it is known that a page depends on nothing else of theirs.
 KNOWN = {"llmbook-weave", "material/search", "search", "autorefs", "mkdocs-jupyter", "mkdocstrings"}
-SNIPPET = "8<"
+LARGE = 1_000_000  # bytes: of a file that a page could take in, and hardly does, the time is enough
+SNIPPET = "-8<-"
 # Settings that a page does not depend on, or that are in its keys in another way.
 APART = {"plugins", "theme", "hooks", "markdown_extensions", "watch", "strict", "dev_addr"}
 APART |= {"config_file_path", "docs_dir", "site_dir", "site_url", "nav"}
@@ -243,7 +244,7 @@ class Pages:
         """The key of a page's content; `None` if it cannot be told what that is made from."""
         assert page.markdown is not None
         made_from: list[Any] = [self.common, self.files, page.file.src_uri, page.url, page.title]
-        made_from.append(page.markdown)
+        made_from.append(hash_of(page.markdown))
         if not page.file.src_uri.endswith(".md") and page.file.abs_src_path:
             made_from.append(content_of(Path(page.file.abs_src_path)))
         if SNIPPET in page.markdown:
@@ -261,7 +262,10 @@ class Pages:
         """The files that a page may take in."""
         bases = _bases(self.config.mdx_configs.get("pymdownx.snippets", {}))
         files = [p for base in bases for p in sorted(Path(base).rglob("*")) if p.is_file()]
-        return [(str(file), content_of(file)) for file in files]
+        large = {file for file in files if file.stat().st_size > LARGE}
+        return [
+            (str(file), changed_at(file) if file in large else content_of(file)) for file in files
+        ]
 
     def _shown(self, name: str) -> list[Any] | None:
         """The modules from whose text the documentation of an object is made."""

@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urljoin, urlsplit
 
 from jinja2 import Environment
@@ -16,7 +16,6 @@ from mkdocs.config import config_options
 from mkdocs.config.base import Config
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
-from mkdocs.livereload import LiveReloadServer
 from mkdocs.plugins import BasePlugin, CombinedEvent, event_priority, get_plugin_logger
 from mkdocs.structure.files import File, Files, InclusionLevel, set_exclusions
 from mkdocs.structure.nav import Navigation
@@ -28,15 +27,18 @@ from llmbook.weave.book import NOTEBOOKS, Woven, weave_book
 from llmbook.weave.chapter import SUFFIXES
 from llmbook.weave.configuration import Site, read_site
 from llmbook.weave.engine import Engine
-from llmbook.weave.machines import Listed, as_text, listing
+from llmbook.weave.machines import Listed, listing
 from llmbook.weave.pages import SNIPPET, Pages
 from llmbook.weave.palette import colours_of
 from llmbook.weave.serving import Background, with_reload
 from llmbook.weave.sources import package_root
 from llmbook.weave.store import NO_ROOM, check_store, turn
 
+if TYPE_CHECKING:
+    from mkdocs.livereload import LiveReloadServer
+
 NEEDED = ("attr_list", "md_in_html")  # of Markdown's extensions, by what weave writes
-CODE = re.compile(r"(?m)^\s*(?:`{3,}|~{3,})\s*python\b|`\{python\}\s")
+CODE = re.compile(r"(?m)^[ \t]*(?:`{3,}|~{3,})[ \t]*python\b|`\{python\}\s")
 
 log = get_plugin_logger("llmbook-weave")
 
@@ -160,7 +162,7 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
             uri = str(Path(page.file.src_uri).with_suffix(".md"))
             target = Path(config.site_dir) / uri
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(as_text(woven.notebook.read_text("utf-8")), "utf-8")
+            target.write_text(woven.plain, "utf-8")
             ancestors = list(page.ancestors)
             part = str(ancestors[-1].title) if ancestors else ""
             title = str(woven.meta.get("title", page.title))
@@ -181,7 +183,7 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
         if self.background:
             self.background.close()
 
-    def on_serve(self, server: LiveReloadServer, **_: Any) -> LiveReloadServer:
+    def on_serve(self, server: "LiveReloadServer", **_: Any) -> "LiveReloadServer":
         """Begin to execute: the book can be read."""
         if self.background:
             self.background.begin()
@@ -246,7 +248,7 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
             files.append(File.generated(config, uri, inclusion=included, **made))
 
         pyodide = Path(config.docs_dir) / live.FOLDER
-        book = live.packed(self.config.package)
+        book = live.packed(self.config.package, self.cache)
         data = set().union(*(live.known(woven.live)[1] for woven in self.woven.values()))
         parts = live.parts(pyodide, len(book), data, live.missing(self.pages.modules))
         made: dict[str, str | bytes] = {**live.own_files(), "book.zip": book, "parts.json": parts}
@@ -342,7 +344,8 @@ class WeavePlugin(BasePlugin[WeaveConfig]):
             line = before.count("\n") + 1 if found else 1
             log.error(f"{page.file.abs_src_path}:{line}: {unescape(why)}")
         linked = r'href="[^"]*" data-page="([^"]+)"'
-        html = re.sub(linked, lambda m: f'href="{self._address(m[1], page, files)}"', html)
+        if "data-page=" in html:  # few pages have a drawing that links
+            html = re.sub(linked, lambda m: f'href="{self._address(m[1], page, files)}"', html)
         html = self._with_live(self._with_dials(html, page, files), page, files)
         if "autorefs" not in config.plugins:  # there is nothing that a listing's name could lead to
             html = re.sub(r"</?autoref\b[^>]*>", "", html)

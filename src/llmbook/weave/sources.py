@@ -142,6 +142,7 @@ class Sources:
     cache: Path
     roots: Mapping[str, Path]
     _states: dict[str, str | None] = field(default_factory=dict)
+    _modules: dict[str, Module] = field(default_factory=dict)
     _new: bool = False
 
     def name(self, path: Path) -> str | None:
@@ -209,10 +210,12 @@ class Sources:
         return [(name, self._state(name, asks)) for name in names]
 
     def _module(self, name: str) -> Module:
-        try:
-            return self.module(self.path(name.partition(" ")[2]))
-        except (OSError, SyntaxError):
-            return Module("", [], False, False, False, "")
+        if name not in self._modules:
+            try:
+                self._modules[name] = self.module(self.path(name.partition(" ")[2]))
+            except (OSError, SyntaxError):
+                self._modules[name] = Module("", [], False, False, False, "")
+        return self._modules[name]
 
     def _state(self, name: str, asks: bool) -> str | None:
         kind, _, place = name.partition(" ")
