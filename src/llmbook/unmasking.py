@@ -147,7 +147,7 @@ def nll_bound(model: Model, token_ids: TokenIds, mask_id: int) -> Float[Tensor, 
                 found = _found(token_log_probs(model, hidden, mask_id), token_ids)
                 lost = -found.masked_fill(~masked, 0).sum(1)
                 total = total + lost / (size * math.comb(seq, size))
-    return total if seq else torch.zeros(len(token_ids))
+    return total if seq else torch.zeros(len(token_ids), device=token_ids.device)
 
 
 @torch.no_grad()
