@@ -152,6 +152,15 @@ def test_each_weight_goes_to_the_nearest_value_and_the_largest_stays(
     )
 
 
+@pytest.mark.parametrize("count", [2, 16, 32, 33, 200])
+def test_what_lies_in_the_middle_between_two_values_goes_to_the_lower(count: int) -> None:
+    """With few values, which are compared one by one, as with many."""
+    values = torch.linspace(-1, 1, count)
+    weight = torch.cat([torch.ones(1), (values[:-1] + values[1:]) / 2])  # the scale is 1
+    codes = quantize_to(weight, values, group=count).codes.tolist()
+    assert codes == [count - 1, *range(count - 1)]
+
+
 def test_normal_weights_lose_less_by_nf4_and_even_ones_less_by_even_steps() -> None:
     generator = torch.Generator().manual_seed(0)
     shape = (64, 1024)

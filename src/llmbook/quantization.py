@@ -69,7 +69,7 @@ def quantize(
     """
     bits, group = _checked_bits(bits), _checked_group(weight, group)
     groups = weight.detach().unflatten(-1, (-1, group))
-    scales = groups.abs().amax(-1) / (2 ** (bits - 1) - 1)
+    scales = _largest(groups) / (2 ** (bits - 1) - 1)
     divisors = scales.masked_fill(scales == 0, 1)[..., None]
     return Quantized((groups / divisors).round().flatten(-2).to(torch.int8), scales)
 
@@ -87,9 +87,15 @@ def _checked_group(weight: Tensor, group: int | None) -> int:
     group = weight.shape[-1] if group is None else whole("group", group)
     if group < 1 or weight.shape[-1] % group:
         raise ValueError(f"group must divide the row of {weight.shape[-1]}, got {group}")
-    if not weight.isfinite().all():
-        raise ValueError("weight must be finite, got an infinite or undefined number")
     return group
+
+
+def _largest(groups: Tensor) -> Tensor:
+    """The largest of each group, which is finite if all are."""
+    largest = groups.abs().amax(-1)
+    if not largest.isfinite().all():
+        raise ValueError("weight must be finite, got an infinite or undefined number")
+    return largest
 
 
 def stored_bits(bits: int, group: int, scale_bits: int = 16) -> float:
@@ -122,7 +128,8 @@ class Coded(NamedTuple):
 
     def dequantize(self) -> Float[Tensor, "*rows columns"]:
         """The matrix again, but for rounding: each value times the scale of its group."""
-        groups = self.values[self.codes.int()].unflatten(-1, (self.scales.shape[-1], -1))
+        numbers = self.values.index_select(0, self.codes.flatten().int()).view(self.codes.shape)
+        groups = numbers.unflatten(-1, (self.scales.shape[-1], -1))
         weight: Tensor = (groups * self.scales[..., None]).flatten(-2)
         return weight
 
@@ -202,11 +209,26 @@ def quantize_to(
         )
     group = _checked_group(weight, group)
     groups = widened(weight.detach()).unflatten(-1, (-1, group))
-    scales = groups.abs().amax(-1)
+    scales = _largest(groups)
     inverse = 1 / scales.clamp(min=1e-38)
     bounds = ((values[:-1] + values[1:]) / 2).to(groups)
-    codes = torch.bucketize((groups * inverse[..., None]).contiguous(), bounds)
-    return Coded(codes.flatten(-2).to(torch.uint8), scales, values.to(groups))
+    codes = _places((groups * inverse[..., None]).contiguous(), bounds)
+    return Coded(codes.flatten(-2), scales, values.to(groups))
+
+
+def _places(numbers: Tensor, bounds: Tensor) -> Tensor:
+    """Above how many bounds each number is, as `torch.bucketize`; with few of them quicker."""
+    if len(bounds) > _COUNTED:
+        return torch.bucketize(numbers, bounds).to(torch.uint8)
+    places = torch.zeros_like(numbers, dtype=torch.uint8)
+    pieces = (tensor.view(-1).split(1 << 18) for tensor in (numbers, places))  # a cache holds one
+    for some, place in zip(*pieces, strict=True):
+        for bound in bounds.tolist():
+            place += (some > bound).view(torch.uint8)
+    return places
+
+
+_COUNTED = 31  # bounds; beyond, halving the list each time wins
 
 
 def q8_0(array: Num[np.ndarray, "*shape"]) -> bytes:

@@ -1,12 +1,17 @@
 """What fewer pairs, fewer bits and fewer steps save in time, beside what does all of them."""
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 
+from llmbook.experiments.llamacpp import in_common, ours, theirs, to_q8_0
 from llmbook.generation import generate
 from llmbook.llama import Llama
+from llmbook.pretrained import fetch
 from llmbook.quantization import to_int8
 from llmbook.sparse import local_attention, local_mask
 from llmbook.speculative import NgramDraft, speculate
@@ -40,6 +45,24 @@ def test_generation_with_weights_in_8_bits(compare: Compare, smollm2: tuple[Llam
     compare(
         lambda: list(generate(rounded, prompt, NEW)), lambda: list(generate(model, prompt, NEW))
     )
+
+
+def test_layers_of_bytes_beside_llamacpp_with_as_many_bits(
+    compare: Compare, smollm2: tuple[Llama, Any], tmp_path: Path
+) -> None:
+    """At least half as fast, and both write the same beginning."""
+    pytest.importorskip(
+        "llama_cpp",
+        reason="llama-cpp-python is not installed: pip compiles it, with a C++ compiler",
+    )
+    to_q8_0(fetch("smollm2"), tmp_path / "smollm2.gguf")
+    model, tokenizer = smollm2
+    text = tokenizer.encode("Once upon a time, there was")
+    threads = torch.get_num_threads()
+    write = partial(theirs(tmp_path / "smollm2.gguf", threads), text, 2 * NEW)
+    rounded = to_int8(model)
+    assert in_common(ours(rounded, text, 2 * NEW), write()) >= 12  # in 8 bits they part later
+    assert compare(partial(ours, rounded, text, 2 * NEW), write) >= 0.5
 
 
 def test_a_draft_from_the_text_itself_where_a_list_repeats(

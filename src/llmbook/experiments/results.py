@@ -67,6 +67,7 @@ EXPERIMENTS = {
     "ladder-rates": Experiment("llmbook.experiments.ladder:choose", (0,)),
     "lenses": Experiment("llmbook.experiments.lenses:run", (0, 1, 2)),
     "lenses-small": Experiment("llmbook.experiments.lenses:small", (0,)),
+    "llamacpp": Experiment("llmbook.experiments.llamacpp:run", (0,)),
     "memories": Experiment("llmbook.experiments.memories:run", (0, 1, 2)),
     "motion": Experiment("llmbook.experiments.motion:run", (0, 1, 2)),
     "patching": Experiment("llmbook.experiments.patching:run", (0, 1, 2)),

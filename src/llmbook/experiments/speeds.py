@@ -3,9 +3,11 @@
 Seconds of a processor, in one thread, on whatever machine makes the record; ratios mean more.
 """
 
+import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from statistics import median
 from typing import Any, Final
 
 import torch
@@ -56,6 +58,39 @@ def timed(run: Callable[[], object], repeats: int) -> list[float]:
     return sorted(taken)
 
 
+def in_turns(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of a processor that each of some runs took in each of some rounds.
+
+    In a round each has its turn, so what else the machine does meets all of them alike.
+
+    Args:
+        runs: What is timed, by name. Each runs once before, to warm up.
+        rounds: How many.
+
+    Returns:
+        For each name its seconds, round by round.
+
+    Raises:
+        ValueError: If there is no round.
+
+    Examples:
+        >>> found = in_turns({"few": lambda: sum(range(9)), "many": lambda: sum(range(999))}, 3)
+        >>> {name: len(seconds) for name, seconds in found.items()}
+        {'few': 3, 'many': 3}
+    """
+    if rounds < 1:
+        raise ValueError(f"rounds must be at least 1, got {rounds}")
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        run()
+    for _ in range(rounds):
+        for name, run in runs.items():
+            start = time.process_time()
+            run()
+            taken[name].append(time.process_time() - start)
+    return taken
+
+
 def median_seconds(run: Callable[[], object], repeats: int = 9) -> float:
     """The median of what `timed` gives; the arguments are its own."""
     return timed(run, repeats)[repeats // 2]
@@ -101,20 +136,56 @@ def drafted(prompt: str, draft: str, new: int = NEW) -> Counts:
     return counts
 
 
-def of_generation() -> dict[str, Any]:
-    """Seconds of SmolLM2 for so many tokens: in float32, in 8 bits, and with drafts."""
-    model, tokenizer = smollm2()
-    rounded = to_int8(model)
+def weights_read(model: Llama) -> int:
+    """Bytes of the weights that a pass for one token reads: all that it has, once.
+
+    An embedding beside an output layer of its own does not count: a row of it is looked up.
+
+    Args:
+        model: A model, also one with layers of `llmbook.quantization`.
+
+    Examples:
+        >>> from llmbook.llama import LlamaConfig
+        >>> config = LlamaConfig(
+        ...     vocab_size=50, d_model=16, num_layers=1, num_heads=4, num_kv_heads=2, d_ff=40,
+        ...     max_len=32,
+        ... )
+        >>> model = Llama(config)
+        >>> weights_read(model) == 4 * sum(p.numel() for p in model.parameters())
+        True
+    """
+    looked_up = None if model.head is None else model.embedding.weight
+    return sum(t.nbytes for t in (*model.parameters(), *model.buffers()) if t is not looked_up)
+
+
+def by_bits() -> dict[str, Llama]:
+    """SmolLM2 with its numbers in 32 bits, in 16, and with its matrices as bytes."""
+    model, _ = smollm2()
+    return {
+        "float32": model,
+        "bfloat16": copy.deepcopy(model).to(torch.bfloat16),
+        "int8": to_int8(model),
+    }
+
+
+def of_generation(models: Mapping[str, Llama], rounds: int = 7) -> dict[str, Any]:
+    """Seconds of SmolLM2 for so many tokens, in turns: by bits, and with drafts.
+
+    Args:
+        models: By name, as `by_bits` gives them.
+        rounds: In each of which each model has its turn; drafts have three of their own.
+    """
+    tokenizer = smollm2()[1]
     found: dict[str, Any] = {}
     for name, prompt in PROMPTS.items():
         text = tokenizer.encode(prompt)
-        found[name] = {
-            "float32": median_seconds(partial(_write, model, text), 5),
-            "int8": median_seconds(partial(_write, rounded, text), 5),
-        }
-        for draft in ("text", "24", "10"):
-            seconds = median_seconds(partial(drafted, name, draft), 3)
-            found[name][draft] = {"seconds": seconds, **vars(drafted(name, draft))}
+        alone = {way: partial(_write, model, text) for way, model in models.items()}
+        taken = in_turns(alone, rounds)
+        found[name] = {way: median(seconds) for way, seconds in taken.items()}
+        found[name]["rounds"] = taken
+        drafts = {draft: partial(drafted, name, draft) for draft in ("text", "24", "10")}
+        for draft, seconds in in_turns(drafts, 3).items():
+            found[name][draft] = {"seconds": median(seconds), **vars(drafted(name, draft))}
     return found
 
 
@@ -144,8 +215,10 @@ def _write(model: Llama, text: list[int]) -> list[int]:
 def run(seed: int) -> dict[str, Any]:
     """What is recorded; nothing in it is drawn."""
     torch.set_num_threads(1)
+    models = by_bits()
     return {
         "attention": of_attention(),
         "passes": of_passes(),
-        "generation": of_generation(),
+        "generation": of_generation(models),
+        "read": {name: weights_read(model) for name, model in models.items()},
     }
