@@ -21,6 +21,7 @@ from llmbook.experiments.emoji import (
     encode,
     fit,
     found,
+    longer,
     moved,
     neighbours_groups,
     ranks,
@@ -32,6 +33,7 @@ from llmbook.experiments.emoji import (
     words,
     zero_shot,
 )
+from llmbook.experiments.results import recorded
 
 SMALL = Setup(steps=2, batch=8, d_model=8, d_joint=8, held_out=1300)
 
@@ -201,3 +203,25 @@ def test_zero_shot_is_right_where_pictures_say_their_group() -> None:
 def test_an_unknown_tower_is_named(text: str) -> None:
     with pytest.raises(ValueError, match=f"text must be 'glove', 'words' or 'bag', got '{text}'"):
         build(replace(SMALL, text=text))
+
+
+def test_what_is_trained_longer_begins_where_the_record_is() -> None:
+    """As many steps find nearly as much, and four times as many find most of what is trained."""
+    for short, long in zip(recorded("emoji"), recorded("emoji-longer"), strict=True):
+        assert {*long} == {"seed", "400", "800", "1600"}
+        for once, again, off in (
+            (short["train"], long["400"]["train"], 0.05),
+            (short["glove"]["new"], long["400"]["new"], 0.1),
+        ):
+            assert again["candidates"] == once["candidates"]
+            assert again["R@10"] == pytest.approx(once["R@10"], abs=off)
+        assert long["1600"]["train"]["R@10"] > 2 * long["400"]["train"]["R@10"]
+
+
+def test_any_numbers_of_steps_are_trained_and_judged() -> None:
+    found_in = longer(0, steps=(1, 2))
+    assert {*found_in} == {"1", "2"}
+    for both in found_in.values():
+        assert both["train"]["candidates"] == len(emoji()) - Setup.held_out
+        assert both["new"]["candidates"] < Setup.held_out
+    assert found_in["1"] != found_in["2"]

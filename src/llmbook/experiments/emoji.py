@@ -469,6 +469,30 @@ def unseen_vendor(seed: int, vendor: str = VENDORS[0], setup: Setup = Setup()) -
     }
 
 
+def longer(seed: int, steps: Sequence[int] = (400, 800, 1600)) -> dict[str, Any]:
+    """Train over GloVe's vectors for so many steps, from the start and with a schedule each time.
+
+    Args:
+        seed: As for `run`.
+        steps: Each number of them.
+
+    Returns:
+        For each number what `found` gives of Noto's drawings: "new" among the names of held-out
+        emoji without a near-duplicate, "train" among those of trained ones.
+    """
+    trained, held = split(seed)
+    kept, every = without_double(held, trained), torch.ones(len(trained), dtype=torch.bool)
+    results: dict[str, Any] = {}
+    for count in steps:
+        model, _ = fit(seed, trained, Setup(steps=count))
+        new, known = (
+            similarities(model, pictures(VENDORS[0])[numbers], _names(numbers))
+            for numbers in (held, trained)
+        )
+        results[str(count)] = {"new": found(new, kept), "train": found(known, every)}
+    return results
+
+
 def _names(numbers: Iterable[int]) -> list[str]:
     return [emoji()[k].name for k in numbers]
 

@@ -59,6 +59,7 @@ EXPERIMENTS = {
     "drawings": Experiment("llmbook.experiments.drawings:run", (0, 1, 2)),
     "drawings-small": Experiment("llmbook.experiments.drawings:small", (0,)),
     "emoji": Experiment("llmbook.experiments.emoji:run", (0, 1, 2)),
+    "emoji-longer": Experiment("llmbook.experiments.emoji:longer", (0, 1, 2)),
     "facts": Experiment("llmbook.experiments.facts:run", (0, 1, 2)),
     "features": Experiment("llmbook.experiments.features:run", (0, 1, 2)),
     "federation": Experiment("llmbook.experiments.federation:run", (0, 1, 2)),
