@@ -47,13 +47,13 @@ def test_generation_with_weights_in_8_bits(compare: Compare, smollm2: tuple[Llam
     )
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 def test_layers_of_bytes_beside_llamacpp_with_as_many_bits(
-    compare: Compare, smollm2: tuple[Llama, Any], tmp_path: Path
+    compare: Compare, smollm2: tuple[Llama, Any], tmp_path: Path, threads: int
 ) -> None:
-    """Both write the same beginning, and ours is about half as fast.
+    """Both write the same beginning, and ours shall be at least half as fast.
 
-    In one thread it has 0.59 of llama.cpp's speed, in two 0.49, on two cores in December 2026. The
-    goal of a half is reached in one thread and just missed in two, so the bound is below it.
+    On two cores in December 2026 it has 0.59 of llama.cpp's speed in one thread, and 0.49 in two.
     """
     pytest.importorskip(
         "llama_cpp",
@@ -62,11 +62,15 @@ def test_layers_of_bytes_beside_llamacpp_with_as_many_bits(
     to_q8_0(fetch("smollm2"), tmp_path / "smollm2.gguf")
     model, tokenizer = smollm2
     text = tokenizer.encode("Once upon a time, there was")
-    threads = torch.get_num_threads()
     write = partial(theirs(tmp_path / "smollm2.gguf", threads), text, 2 * NEW)
     rounded = to_int8(model)
-    assert in_common(ours(rounded, text, 2 * NEW), write()) >= 12  # in 8 bits they part later
-    assert compare(partial(ours, rounded, text, 2 * NEW), write) >= 0.45
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert in_common(ours(rounded, text, 2 * NEW), write()) >= 12  # in 8 bits they part later
+        assert compare(partial(ours, rounded, text, 2 * NEW), write) >= 0.5
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_draft_from_the_text_itself_where_a_list_repeats(

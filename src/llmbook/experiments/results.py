@@ -64,6 +64,7 @@ EXPERIMENTS = {
     "features": Experiment("llmbook.experiments.features:run", (0, 1, 2)),
     "federation": Experiment("llmbook.experiments.federation:run", (0, 1, 2)),
     "induction": Experiment("llmbook.experiments.induction:run", (0, 1, 2)),
+    "instructing": Experiment("llmbook.experiments.instructing:run", (0, 1, 2)),
     "ladder": Experiment("llmbook.experiments.ladder:climb", (0, 1, 2)),
     "ladder-rates": Experiment("llmbook.experiments.ladder:choose", (0,)),
     "lenses": Experiment("llmbook.experiments.lenses:run", (0, 1, 2)),

@@ -144,6 +144,18 @@ def consistent(ids: Int[Tensor, " seq"]) -> bool:
         True
         False
     """
+    slots = read_slots(ids)
+    return slots is not None and _follows(slots)
+
+
+def read_slots(ids: Int[Tensor, " seq"]) -> dict[str, str] | None:
+    """What a story, `<bos>` included, has in the slots of its plan; `None` if it keeps to no plan.
+
+    Examples:
+        >>> slots = read_slots(draw_stories(1, seed=0)[0])
+        >>> slots["NAME"], slots["COLOUR"], slots["THING"]
+        ('kim', 'blue', 'cards')
+    """
     text = words(ids)
     for plan in PLANS:
         slots: dict[str, str] = {}
@@ -151,8 +163,8 @@ def consistent(ids: Int[Tensor, " seq"]) -> bool:
         same = [word == slots.setdefault(slot, word) for slot, word in pairs if slot.isupper()]
         fixed = [word == slot for slot, word in pairs if not slot.isupper()]
         if len(text) == len(plan) + 1 and all(same) and all(fixed):
-            return _follows(slots)
-    return False
+            return slots
+    return None
 
 
 def _follows(slots: dict[str, str]) -> bool:
