@@ -69,7 +69,7 @@ def request(story: Int[Tensor, " seq"]) -> Int[Tensor, " prompt"]:
     Examples:
         >>> story = draw_stories(1, seed=0)[0]
         >>> " ".join(words(request(story)))
-        '<bos> blue cards hungry dog smiled . <bos>'
+        '<bos> blue cards small duck frowned . <bos>'
     """
     slots = read_slots(story)
     assert slots is not None
