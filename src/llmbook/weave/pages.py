@@ -25,11 +25,10 @@ from mkdocs.structure.pages import Page
 from mkdocs.structure.toc import AnchorLink, TableOfContents
 
 from llmbook.weave.sources import ELSEWHERE, Package, Sources, content_of, hash_of
-from llmbook.weave.store import changed_at, load, save
+from llmbook.weave.store import load, save
 
 # Plugins of which it is known that a page depends on nothing else of theirs.
 KNOWN = {"llmbook-weave", "material/search", "search", "autorefs", "mkdocs-jupyter", "mkdocstrings"}
-LARGE = 1_000_000  # bytes: of a file that a page could take in, and hardly does, the time is enough
 SNIPPET = "-8<-"
 # Settings that a page does not depend on, or that are in its keys in another way.
 APART = {"plugins", "theme", "hooks", "markdown_extensions", "watch", "strict", "dev_addr"}
@@ -262,10 +261,7 @@ class Pages:
         """The files that a page may take in."""
         bases = _bases(self.config.mdx_configs.get("pymdownx.snippets", {}))
         files = [p for base in bases for p in sorted(Path(base).rglob("*")) if p.is_file()]
-        large = {file for file in files if file.stat().st_size > LARGE}
-        return [
-            (str(file), changed_at(file) if file in large else content_of(file)) for file in files
-        ]
+        return [(str(file), content_of(file)) for file in files]
 
     def _shown(self, name: str) -> list[Any] | None:
         """The modules from whose text the documentation of an object is made."""
