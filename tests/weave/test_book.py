@@ -2,6 +2,7 @@
 
 import cProfile
 import json
+import os
 import re
 import sys
 from html import unescape
@@ -34,6 +35,17 @@ def test_a_cell_edit_executes_that_chapter(make_book: MakeBook) -> None:
     book.write("b.md", "```python\n3\n```\n")
     assert ">3<" in book.page("b.md")
     assert book.executed == ["b.md"]
+
+
+def test_chapters_with_the_same_cells_share_what_one_has_shown(make_book: MakeBook) -> None:
+    """In one build of an empty store: only those that begin together are executed."""
+    cores = os.cpu_count() or 1
+    names = [f"same{number}" for number in range(cores + 4)]
+    book = make_book(**{name: f"{name}\n\n```python\n6 * 7\n```\n" for name in names})
+    woven, errors = book.weave()
+    assert not errors
+    assert 1 <= len(book.executed) <= cores
+    assert all("42" in woven[f"{name}.md"].body for name in names)
 
 
 def test_a_module_edit_executes_the_chapters_that_import_it(make_book: MakeBook) -> None:

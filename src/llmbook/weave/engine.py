@@ -113,6 +113,9 @@ class Basis:
     result: str
 
 
+Outcome = tuple[Result | WeaveError, Basis | None]
+
+
 class Engine:
     """Executes the chapters of a book, and keeps their results.
 
@@ -279,17 +282,23 @@ class Engine:
     ) -> None:
         from tqdm import tqdm
 
+        def once(chapter: Chapter, processes: "Processes") -> tuple[bool, Outcome]:
+            """Execute a chapter, unless one with the same cells has run since."""
+            if found := self.find(chapter):
+                return False, found
+            return True, self.run_chapter(chapter, processes)
+
         self.processes = self.processes or self.new_processes()
         self.processes.preload(self.libraries(chapters))
         bar = tqdm(total=len(chapters), desc="executing chapters", disable=not sys.stderr.isatty())
         pool = ThreadPoolExecutor(self.jobs)
         try:
-            waiting = {pool.submit(self.run_chapter, c, self.processes): c for c in chapters}
+            waiting = {pool.submit(once, c, self.processes): c for c in chapters}
             for future in as_completed(waiting):
-                chapter, (outcome, basis) = waiting[future], future.result()
+                chapter, (ran, (outcome, basis)) = waiting[future], future.result()
                 done(chapter, outcome, basis)
                 bar.update()
-                if bar.disable:
+                if ran and bar.disable:
                     took = f"{outcome.seconds:.1f} s" if isinstance(outcome, Result) else "failed"
                     self.report(f"executed {chapter.path.name}: {took}")
         finally:  # also if we are interrupted: no other chapter begins, and those that run end
@@ -298,9 +307,7 @@ class Engine:
             pool.shutdown()
             bar.close()
 
-    def run_chapter(
-        self, chapter: Chapter, processes: "Processes", name: str = ""
-    ) -> tuple[Result | WeaveError, Basis | None]:
+    def run_chapter(self, chapter: Chapter, processes: "Processes", name: str = "") -> Outcome:
         """Execute a chapter in a process of this name, and keep its result."""
         from llmbook.weave.processes import DeadProcessError, SlowCellError
 

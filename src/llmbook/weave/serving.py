@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from llmbook.weave.chapter import Chapter, WeaveError
-from llmbook.weave.engine import KEPT, Basis, Engine, Result
+from llmbook.weave.engine import KEPT, Basis, Engine, Outcome, Result
 from llmbook.weave.sources import hash_of
 from llmbook.weave.store import prune
 
-Outcome = tuple[Result | WeaveError, Basis | None]
 TOGETHER = 1.0  # seconds in which chapters that have run are waited for, to be shown at once
 
 RELOAD = Path(__file__).with_name("reload.js").read_text(encoding="utf-8")
