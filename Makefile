@@ -30,7 +30,7 @@ bench: | $(TESTABLE)  ## speed, as ratios measured side by side
 	$(BIN)/pytest tests/benchmarks --benchmark-enable --benchmark-only
 mutants: | $(TESTABLE)  ## put classical mistakes into the code, and show which test catches each
 	$(BIN)/python -m tests.mutants
-links: site  ## record what the site links to elsewhere; `python -m tests.links visit` visits it, as does a weekly job
+links: site | $(TESTABLE)  ## record what the site links to elsewhere; `python -m tests.links visit` visits it, as does a weekly job
 	$(BIN)/python -m tests.links record site
 reproduce: | $(READY)  ## execute the book afresh, and say which numbers moved from the published ones (or from PUBLISHED=site)
 	$(MODEL) && $(BIN)/python -m llmbook.weave.reproduce $(PUBLISHED)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
+from filelock import FileLock
 
 from tests.book import ROOT
 
@@ -28,12 +29,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole book as it is published; what has been executed before is not executed again."""
+    """The whole book as it is published, for all workers; what has been executed before is not executed again."""
     from llmbook.weave import epub
 
-    folder = build_book(tmp_path_factory.mktemp("site"))
-    made = folder / "llmbook.epub"
-    assert epub.main([str(folder), str(made), "--config", str(ROOT / "mkdocs.yml")]) == 0
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, made = shared / "site", shared / "site/llmbook.epub"
+    with FileLock(shared / "site.lock"):  # the first worker builds, the others wait for it
+        if not made.exists():
+            build_book(folder)
+            assert epub.main([str(folder), str(made), "--config", str(ROOT / "mkdocs.yml")]) == 0
     return folder
 
 

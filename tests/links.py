@@ -23,7 +23,7 @@ from urllib.parse import urldefrag, urlsplit
 from tests.book import ROOT
 
 if TYPE_CHECKING:
-    from bs4 import BeautifulSoup
+    from selectolax.lexbor import LexborHTMLParser
 
 SETTINGS = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
 SITE, *SOURCES = re.findall(r"(?m)^(?:site_url|repo_url|edit_uri): *(\S+)", SETTINGS)
@@ -50,10 +50,10 @@ class Visit(NamedTuple):
         return not fine and self != NEW
 
 
-def pages(site: Path) -> dict[str, "BeautifulSoup"]:
+def pages(site: Path) -> dict[str, "LexborHTMLParser"]:
     """Every page by its path, and the Markdown cells of every notebook as a page each."""
-    from bs4 import BeautifulSoup
     from markdown_it import MarkdownIt
+    from selectolax.lexbor import LexborHTMLParser
 
     found = {
         path.relative_to(site).as_posix(): path.read_text(encoding="utf-8")
@@ -63,15 +63,17 @@ def pages(site: Path) -> dict[str, "BeautifulSoup"]:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         text = "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
         found[path.relative_to(site).as_posix()] = MarkdownIt().render(text)
-    return {name: BeautifulSoup(text, "html.parser") for name, text in found.items()}
+    return {name: LexborHTMLParser(text) for name, text in found.items()}
 
 
-def outward(parsed: Iterable["BeautifulSoup"]) -> set[str]:
+def outward(parsed: Iterable["LexborHTMLParser"]) -> set[str]:
     """The addresses elsewhere that pages link to, without the parts of pages behind `#`.
 
     The book's own site and files are not elsewhere.
     """
-    links = {urldefrag(str(a["href"]))[0] for page in parsed for a in page.select("a[href^=http]")}
+    links = {
+        urldefrag(a.attrs.sget("href"))[0] for page in parsed for a in page.css("a[href^=http]")
+    }
     return {link for link in links if not link.startswith(OWN)}
 
 

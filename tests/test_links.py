@@ -16,28 +16,30 @@ from tests.book import ROOT, pages_of
 from tests.links import NEW, OWN, Visit, main, outward, pages, read, write
 
 if TYPE_CHECKING:
-    from bs4 import BeautifulSoup
+    from selectolax.lexbor import LexborHTMLParser
 
 SITE, EDITED, *_ = OWN
 POINTERS = ("for", "aria-labelledby", "aria-describedby", "aria-controls")
 
 
 @pytest.fixture(scope="module")
-def parsed(site: Path) -> "dict[str, BeautifulSoup]":
+def parsed(site: Path) -> "dict[str, LexborHTMLParser]":
     """Each page and notebook of the site."""
     return pages(site)
 
 
-def wrong_links(site: Path, parsed: "dict[str, BeautifulSoup]") -> list[str]:
+def wrong_links(site: Path, parsed: "dict[str, LexborHTMLParser]") -> list[str]:
     """Links and references of pages and notebooks that lead nowhere, and ids that come twice."""
-    ids = {name: Counter(e["id"] for e in page.select("[id]")) for name, page in parsed.items()}
+    ids = {
+        name: Counter(e.attrs.sget("id") for e in page.css("[id]")) for name, page in parsed.items()
+    }
     wrong = []
     for name, page in parsed.items():
         notebook = name.endswith(".ipynb")  # lies anywhere: its links are whole addresses
         here = "https://nowhere/" if notebook else SITE + re.sub(r"(^|/)index\.html$", r"\1", name)
         wrong += [f"{name}: id {i!r} comes twice" for i, n in ids[name].items() if n > 1]
-        for element in page.select("[href], [src]"):
-            link = str(element.get("href", element.get("src")))
+        for element in page.css("[href], [src]"):
+            link = element.attrs.sget("href", element.attrs.sget("src"))
             path, _, fragment = urljoin(here, link).partition("#")
             if path.startswith(EDITED):
                 alive = (ROOT / "docs" / path.removeprefix(EDITED)).is_file()
@@ -50,25 +52,20 @@ def wrong_links(site: Path, parsed: "dict[str, BeautifulSoup]") -> list[str]:
             else:
                 alive = not path.startswith("https://nowhere/")
             if not alive:
-                wrong.append(f"{name}: <{element.name}> leads nowhere: {link}")
+                wrong.append(f"{name}: <{element.tag}> leads nowhere: {link}")
         if not notebook:
             pointed = [
                 i
-                for e in page.select("[id], label, [role]")
+                for e in page.css("[id], label, [role]")
                 for p in POINTERS
-                for i in words(e.get(p))
+                for i in e.attrs.sget(p).split()
             ]
-            pointed += re.findall(r"url\(#([^)]+)\)", str(page))
+            pointed += re.findall(r"url\(#([^)]+)\)", page.html or "")
             wrong += [f"{name}: there is no id {i!r}" for i in pointed if i not in ids[name]]
     return wrong
 
 
-def words(value: str | list[str] | None) -> list[str]:
-    """The ids in an attribute."""
-    return value.split() if isinstance(value, str) else value or []
-
-
-def test_nothing_leads_nowhere(site: Path, parsed: "dict[str, BeautifulSoup]") -> None:
+def test_nothing_leads_nowhere(site: Path, parsed: "dict[str, LexborHTMLParser]") -> None:
     """Pages, also the one for what is missing, and notebooks, wherever they are downloaded to."""
     assert sum(name.endswith(".ipynb") for name in parsed) > 40
     assert "404.html" in parsed
@@ -76,25 +73,24 @@ def test_nothing_leads_nowhere(site: Path, parsed: "dict[str, BeautifulSoup]") -
     assert not wrong, "\n".join(wrong[:40])
 
 
-def test_a_copy_of_the_site_elsewhere_stays_there(parsed: "dict[str, BeautifulSoup]") -> None:
+def test_a_copy_of_the_site_elsewhere_stays_there(parsed: "dict[str, LexborHTMLParser]") -> None:
     """No page leads to the published site: links within the book are relative."""
     away = [
-        (name, a["href"])
+        (name, a.attrs.sget("href"))
         for name, page in parsed.items()
         if name.endswith(".html")
-        for a in page.select(f'a[href^="{SITE}"]')
+        for a in page.css(f'a[href^="{SITE}"]')
     ]
     assert away == []
 
 
-def test_what_a_notebook_cites_is_a_link(parsed: "dict[str, BeautifulSoup]") -> None:
+def test_what_a_notebook_cites_is_a_link(parsed: "dict[str, LexborHTMLParser]") -> None:
     """No `[name][key]`, which only the site resolves, is left in its prose."""
     left = []
     for name, page in parsed.items():
         if name.endswith(".ipynb"):
-            for code in page.select("code"):
-                code.decompose()
-            left += [f"{name}: {found}" for found in re.findall(r"\[[^]]+\]\[.*?\]", page.text)]
+            page.strip_tags(["code"], recursive=True)
+            left += [f"{name}: {found}" for found in re.findall(r"\[[^]]+\]\[.*?\]", page.text())]
     assert not left, left[:10]
 
 
@@ -125,7 +121,7 @@ def test_what_leads_nowhere_is_found(tmp_path: Path) -> None:
     assert len(wrong) == 9
 
 
-def test_the_list_has_every_link_to_elsewhere(parsed: "dict[str, BeautifulSoup]") -> None:
+def test_the_list_has_every_link_to_elsewhere(parsed: "dict[str, LexborHTMLParser]") -> None:
     """A new link is visited from the next week on; one that is gone, no longer."""
     there, known = outward(parsed.values()), set(read())
     remedy = "run `make links`, and commit tests/data/links.tsv"

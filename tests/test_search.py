@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,13 @@ from tests import test_browser
 from tests.book import DOCS, pages_of
 
 if TYPE_CHECKING:
-    from bs4 import BeautifulSoup, Tag
+    from selectolax.lexbor import LexborNode
 
 pytestmark = pytest.mark.browser
 address, browser = test_browser.address, test_browser.browser  # fixtures
 RESULTS = """() => [...document.querySelectorAll('.md-search-result__list > li')].map(
   result => [...result.querySelectorAll('a')].map(a => a.href))"""
+NAMES = ("aria-label", "alt")
 DRAWN = "svg, .mermaid, .mermaid-source, details.numbers"
 Ask = Callable[[str], list[list[str]]]
 
@@ -47,14 +49,13 @@ def ask(browser: Any, address: str) -> Iterator[Ask]:
 
 
 @pytest.fixture(scope="module")
-def parsed(site: Path) -> "dict[str, Tag]":
+def parsed(site: Path) -> "dict[str, LexborNode]":
     """The content of every page, by its address within the site."""
-    from bs4 import BeautifulSoup
+    from selectolax.lexbor import LexborHTMLParser
 
     found = {}
     for page in pages_of(site, "index.html"):
-        soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
-        content = soup.select_one("article")
+        content = LexborHTMLParser(page.read_text(encoding="utf-8")).css_first("article")
         assert content is not None
         found[page.relative_to(site).as_posix().removesuffix("index.html")] = content
     return found
@@ -72,15 +73,15 @@ def test_every_term_of_the_glossary_is_found(ask: Ask) -> None:
     assert not missing
 
 
-def test_a_function_is_found_in_every_module(ask: Ask, parsed: "dict[str, Tag]") -> None:
+def test_a_function_is_found_in_every_module(ask: Ask, parsed: "dict[str, LexborNode]") -> None:
     """By its name among the results, if no other module has one of that name, and by its whole name among the first three.
 
     Else the module's first class.
     """
     everywhere = Counter(
-        str(heading["id"]).split(".")[-1]
+        heading.attrs.sget("id").split(".")[-1]
         for content in parsed.values()
-        for heading in content.select(".doc-heading[id]")
+        for heading in content.css(".doc-heading[id]")
     )
 
     def rarity(name: str) -> tuple[int, int]:
@@ -90,8 +91,8 @@ def test_a_function_is_found_in_every_module(ask: Ask, parsed: "dict[str, Tag]")
     modules = 0
     for page, content in parsed.items():
         for kind in ("function", "class"):
-            headings = content.select(f".doc-{kind} > .doc-heading[id]")
-            names = [str(heading["id"]) for heading in headings]
+            headings = content.css(f".doc-{kind} > .doc-heading[id]")
+            names = [heading.attrs.sget("id") for heading in headings]
             if names := [name for name in names if not name.split(".")[-2][0].isupper()]:
                 name = min(names, key=rarity)
                 place, short = f"{page}#{name}", name.split(".")[-1]
@@ -104,12 +105,12 @@ def test_a_function_is_found_in_every_module(ask: Ask, parsed: "dict[str, Tag]")
     assert modules == len([*(DOCS / "api").rglob("*.md")]) - len(lists)
 
 
-def test_every_caption_is_found(ask: Ask, parsed: "dict[str, Tag]") -> None:
+def test_every_caption_is_found(ask: Ask, parsed: "dict[str, LexborNode]") -> None:
     """By its first six words, in quotes."""
     captions = 0
     for page, content in parsed.items():
-        for caption in content.select("figcaption"):
-            words = re.sub(r"^Figure [\d.]+ ", "", " ".join(caption.text.split())).split()
+        for caption in content.css("figcaption"):
+            words = re.sub(r"^Figure [\d.]+ ", "", " ".join(caption.text().split())).split()
             found = ask(f'"{" ".join(words[:6])}"')
             assert any(link.partition("#")[0] == page for links in found for link in links), words
             captions += 1
@@ -121,28 +122,24 @@ def words(*texts: str) -> set[str]:
     return {word for text in texts for word in re.findall(r"[^\W\d_]{3,}", text)}
 
 
-def only_drawn(content: "BeautifulSoup") -> set[str]:
+def only_drawn(content: "LexborNode") -> set[str]:
     """The words of a page that stand in drawings, their names and their tables, and nowhere else."""
-    from bs4 import BeautifulSoup
+    from selectolax.lexbor import LexborHTMLParser
 
-    content = BeautifulSoup(str(content), "html.parser")
-    drawn: set[str] = set()
-    for drawing in content.select(DRAWN):
-        named = (
-            str(e.get(name, ""))
-            for e in [drawing, *drawing.select("*")]
-            for name in ("aria-label", "alt")
-        )
-        drawn |= words(" ".join(drawing.stripped_strings), *named)
-    for image in content.select("img"):
-        drawn |= words(str(image.get("alt", "")))
-    for drawing in content.select(DRAWN):
-        drawing.extract()
-    return drawn - words(content.get_text(" "))
+    whole = LexborHTMLParser(content.html or "")
+    whole.strip_tags(["style"], recursive=True)
+    drawings = whole.css(DRAWN)
+    named = [e for drawing in drawings for e in (drawing, *drawing.css("[aria-label], [alt]"))]
+    names = [e.attrs.sget(name) for e in (*named, *whole.css("img")) for name in NAMES]
+    texts = (unescape(re.sub(r"<[^>]*>", " ", drawing.html or "")) for drawing in drawings)
+    drawn = words(*texts, *names)  # of a template, `text()` has nothing
+    while drawing := whole.css_first(DRAWN):  # one may hold another
+        drawing.decompose()
+    return drawn - words(whole.text(separator=" "))
 
 
 def test_the_inside_of_a_drawing_is_not_found(
-    ask: Ask, site: Path, parsed: "dict[str, BeautifulSoup]"
+    ask: Ask, site: Path, parsed: "dict[str, LexborNode]"
 ) -> None:
     """Neither does the index have a word that a page only draws, nor does a reader find the page by it."""
     indexed: dict[str, set[str]] = defaultdict(set)

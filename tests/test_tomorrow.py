@@ -18,7 +18,7 @@ from tests.book import DOCS, ROOT, pages_of
 from tests.test_browser import choose, serving, visit
 
 if TYPE_CHECKING:
-    from bs4 import Tag
+    from selectolax.lexbor import LexborNode
 
 address, browser = test_browser.address, test_browser.browser  # fixtures
 
@@ -40,25 +40,25 @@ def zensical(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "site"
 
 
-def text(element: "Tag") -> str:
+def text(element: "LexborNode") -> str:
     """What is read, however it is broken into lines."""
-    return " ".join(element.get_text().split())
+    return " ".join(element.text().split())
 
 
-def markup(element: "Tag") -> str:
+def markup(element: "LexborNode") -> str:
     """All of it, but for the mark that Zensical takes out, and addresses that each writes its way."""
-    shown = re.sub(r' (?:href|data-page)="[^"#][^"]*"', "", str(element))
+    shown = re.sub(r' (?:href|data-page)="[^"#][^"]*"', "", element.html or "")
     return shown.replace(' data-search-exclude=""', "")
 
 
 SAME: dict[str, tuple[str, Any]] = {
-    "headings": ("h1, h2, h3, h4, h5, h6", lambda e: (e.name, e.get("id"), text(e))),
-    "ids": ("[id]:not(#__skip)", lambda e: e["id"]),
+    "headings": ("h1, h2, h3, h4, h5, h6", lambda e: (e.tag, e.attrs.sget("id"), text(e))),
+    "ids": ("[id]:not(#__skip)", lambda e: e.attrs.sget("id")),
     "paragraphs": ("p", text),
     "cells": (".cell", text),
     "outputs": (".output", markup),
     "listings": (".listing", text),
-    "figures": ("figure", lambda e: (e.get("id"), text(e))),
+    "figures": ("figure", lambda e: (e.attrs.sget("id"), text(e))),
     "drawings": ("figure svg", markup),
     "captions": ("figcaption", markup),
     "formulas": (".formula", markup),
@@ -76,7 +76,7 @@ SAME: dict[str, tuple[str, Any]] = {
 
 def test_every_page_has_all_that_it_has_today(site: Path, zensical: Path) -> None:
     """Headings, cells, outputs, figures, formulas, tables and the rest: the same on every page, but for labs."""
-    from bs4 import BeautifulSoup
+    from selectolax.lexbor import LexborHTMLParser
 
     pages = {path.relative_to(site).as_posix() for path in pages_of(site)}
     there = {path.relative_to(zensical).as_posix() for path in pages_of(zensical)}
@@ -85,7 +85,7 @@ def test_every_page_has_all_that_it_has_today(site: Path, zensical: Path) -> Non
     wrong = []
     for page in sorted(pages & there):
         today, tomorrow = (
-            BeautifulSoup((root / page).read_text(encoding="utf-8"), "html.parser").article
+            LexborHTMLParser((root / page).read_text(encoding="utf-8")).css_first("article")
             for root in (site, zensical)
         )
         assert today is not None
@@ -93,11 +93,11 @@ def test_every_page_has_all_that_it_has_today(site: Path, zensical: Path) -> Non
         place = f"https://host/{page.removesuffix('index.html')}"
         links = (
             "a[href]:not([href*='labs/'])",
-            lambda e, place=place: (urljoin(place, e["href"]), text(e)),
+            lambda e, place=place: (urljoin(place, e.attrs.sget("href")), text(e)),
         )
         kinds = {**SAME, "links": links}
         for kind, (selector, key) in kinds.items():
-            old, new = ([key(e) for e in article.select(selector)] for article in (today, tomorrow))
+            old, new = ([key(e) for e in article.css(selector)] for article in (today, tomorrow))
             seen[kind] += len(old)
             if old != new:
                 wrong.append(
