@@ -7,12 +7,15 @@ import re
 import sys
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 from markdown import Markdown
 
+from llmbook.book.blocks import Blocks
+from llmbook.weave import render
 from llmbook.weave.__main__ import main
-from llmbook.weave.chapter import WeaveError
+from llmbook.weave.chapter import Chapter, WeaveError
 from tests.weave.conftest import MakeBook
 
 
@@ -46,6 +49,28 @@ def test_chapters_with_the_same_cells_share_what_one_has_shown(make_book: MakeBo
     assert not errors
     assert 1 <= len(book.executed) <= cores
     assert all("42" in woven[f"{name}.md"].body for name in names)
+
+
+def test_a_docstring_of_a_module_that_fills_forms_weaves_no_page_again(
+    make_book: MakeBook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its numbers do: what the book's own fences read is in every page's key."""
+    facts = tmp_path / "facts.py"
+    monkeypatch.setattr(Blocks, "data", classmethod(lambda *_: [facts]))
+    woven: list[Path] = []
+
+    def weave(chapter: Chapter, *args: Any) -> tuple[str, str, str]:
+        woven.append(chapter.path)
+        return render.weave(chapter, *args)
+
+    monkeypatch.setattr("llmbook.weave.book.weave", weave)
+    book = make_book(a="# A\n\n```python\n6 * 7\n```\n", b="# B\n\nWords.\n")
+    for text, pages in [('"""One."""\nX = 1', 2), ('"""Two."""\nX = 1', 0), ("X = 2", 2)]:
+        facts.write_text(f"{text}\n", encoding="utf-8")
+        woven.clear()
+        _, errors = book.weave()
+        assert not errors
+        assert len(woven) == pages, text
 
 
 def test_a_module_edit_executes_the_chapters_that_import_it(make_book: MakeBook) -> None:

@@ -1,5 +1,6 @@
 """A whole book at once: parse, execute what is stale, weave what has changed."""
 
+import contextlib
 import functools
 import json
 import posixpath
@@ -24,7 +25,7 @@ from llmbook.weave.machines import as_text
 from llmbook.weave.notebook import PAGE, empty_notebook, linked
 from llmbook.weave.reading import reading_minutes, reading_order
 from llmbook.weave.render import STILL, Book, failure, weave
-from llmbook.weave.sources import content_of, hash_of
+from llmbook.weave.sources import Sources, content_of, hash_of
 from llmbook.weave.store import check_store, load, save, write_atomically
 
 WATTS_A_CORE = (
@@ -140,11 +141,6 @@ class _Weaver:
         self.blocks: Blocks | None = None
         self.kind = registered(site.blocks)
         self.reach = Reach(filter(None, (engine.package, "llmbook")))
-        own = sorted(Path(__file__).parent.rglob("*.py"))
-        registers = sys.modules[self.kind.__module__].__file__ or ""
-        own += sorted(Path(registers).parent.glob("*.py")) if site.blocks else []
-        data = [content_of(path) for path in own + self.kind.data(docs)]
-        self.common = hash_of(json.dumps([data, asdict(site)]))
 
     def weave(self, sources: Iterable[str], run: Run) -> tuple[dict[str, Woven], list[WeaveError]]:
         """Weave pages in their order: figures are numbered through a part."""
@@ -317,11 +313,29 @@ class _Weaver:
         names = "|".join(map(re.escape, sorted(self.kind.of_all_pages)))
         reads_others = names and re.search(rf"^```(?:{names}) *$", text, re.M)
         others = self._others if reads_others else None
-        return hash_of(json.dumps([self.common, uri, hash_of(text), listed, others]))
+        return hash_of(json.dumps([self._common, uri, hash_of(text), listed, others]))
+
+    @functools.cached_property
+    def _common(self) -> str:
+        """What every page is woven with: weave, what the book registers and its data, the site."""
+        own = sorted(Path(__file__).parent.rglob("*.py"))
+        registers = sys.modules[self.kind.__module__].__file__ or ""
+        own += sorted(Path(registers).parent.glob("*.py")) if self.site.blocks else []
+        data = [content_of(path) for path in own]
+        data += [_meaning(path, self.engine.sources) for path in self.kind.data(self.docs)]
+        return hash_of(json.dumps([data, asdict(self.site)]))
 
     @functools.cached_property
     def _others(self) -> list[tuple[str, str | None]]:
         return [(uri, content_of(self.docs / uri)) for uri in self.order]
+
+
+def _meaning(path: Path, sources: Sources) -> str | None:
+    """The hash of a file, of a module without its docstrings: numbers are read from it."""
+    if path.suffix == ".py":
+        with contextlib.suppress(OSError, SyntaxError):
+            return sources.module(path).meaning
+    return content_of(path)
 
 
 def running(chapter: Chapter) -> Result:
