@@ -1,7 +1,7 @@
 """Ours against someone else's in alternating pairs, so that both meet the same machine."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Any, Protocol
 
@@ -16,27 +16,50 @@ class Compare(Protocol):
         """Time them."""
 
 
+class CompareEach(Protocol):
+    """Times several functions in turn with one; for each, how many times as fast it is."""
+
+    def __call__(
+        self, ours: Mapping[str, Callable[[], Any]], theirs: Callable[[], Any], rounds: int = 7
+    ) -> dict[str, float]:
+        """Time them."""
+
+
 RATIOS = pytest.StashKey[dict[str, list[float]]]()
 
 
 @pytest.fixture
-def compare(benchmark: BenchmarkFixture, request: pytest.FixtureRequest) -> Compare:
+def compare_each(benchmark: BenchmarkFixture, request: pytest.FixtureRequest) -> CompareEach:
+    """Time all of them in each round, after one to warm up; the summary shows the ratios."""
+
+    def seconds(function: Callable[[], Any]) -> float:
+        start = time.perf_counter()
+        function()
+        return time.perf_counter() - start
+
+    def compare_each(
+        ours: Mapping[str, Callable[[], Any]], theirs: Callable[[], Any], rounds: int = 7
+    ) -> dict[str, float]:
+        taken: list[tuple[dict[str, float], float]] = []
+
+        def turn() -> None:
+            taken.append(({name: seconds(ours[name]) for name in ours}, seconds(theirs)))
+
+        benchmark.pedantic(turn, rounds=rounds, warmup_rounds=1)
+        ratios = {name: [other / own[name] for own, other in taken[-rounds:]] for name in ours}
+        found = {f"{request.node.name} {name}".strip(): ratios[name] for name in ours}
+        request.config.stash.setdefault(RATIOS, {}).update(found)
+        return {name: median(ratios[name]) for name in ours}
+
+    return compare_each
+
+
+@pytest.fixture
+def compare(compare_each: CompareEach) -> Compare:
     """Time two functions in pairs, after one to warm up; the summary shows the ratio."""
 
     def compare(ours: Callable[[], Any], theirs: Callable[[], Any], pairs: int = 7) -> float:
-        ratios: list[float] = []
-
-        def pair() -> None:
-            times = []
-            for function in (ours, theirs):
-                start = time.perf_counter()
-                function()
-                times.append(time.perf_counter() - start)
-            ratios.append(times[1] / times[0])
-
-        benchmark.pedantic(pair, rounds=pairs, warmup_rounds=1)
-        request.config.stash.setdefault(RATIOS, {})[request.node.name] = ratios[-pairs:]
-        return median(ratios[-pairs:])
+        return compare_each({"": ours}, theirs, pairs)[""]
 
     return compare
 
