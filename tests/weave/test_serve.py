@@ -1,5 +1,6 @@
 """`mkdocs serve` under rapid edits: the last one is what a reader sees in the end."""
 
+import logging
 import os
 import random
 import re
@@ -13,6 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
+from llmbook.weave.chapter import read_chapter
+from llmbook.weave.engine import Engine, Result
+from llmbook.weave.serving import Background
 from tests.test_browser import FLAGS, found_chromium
 from tests.weave.conftest import MakeBook
 from tests.weave.test_killed import LONG, wait_until
@@ -177,3 +181,24 @@ def test_a_reader_stays_where_they_are(make_book: MakeBook) -> None:
     finally:
         os.killpg(served.process.pid, signal.SIGKILL)
         served.process.wait(10)
+
+
+def test_chapters_with_the_same_cells_run_once(make_book: MakeBook) -> None:
+    """Only those that begin together are executed; the others take what has been shown."""
+    cores = os.cpu_count() or 1
+    names = [f"same{number}" for number in range(cores + 4)]
+    book = make_book(**{name: f"{name}\n\n```python\n6 * 7\n```\n" for name in names})
+    engine = Engine(book.docs, book.root / "cache", package=book.package)
+    assert engine.read() is None
+    executed: list[str] = []
+    log = logging.LoggerAdapter(logging.getLogger("weave.test"))
+    log.info = lambda message, *_, **__: executed.append(message)  # type: ignore[method-assign]
+    background = Background(book.root / "cache", log)
+    chapters = [read_chapter(book.docs / f"{name}.md", frozenset()) for name in names]
+    background.run(engine, chapters, lambda *_: None)
+    background.begin()
+    outcomes = [future.result(60)[0] for future in background.running.values()]
+    background.close()
+    assert len(outcomes) == len(names)
+    assert all(isinstance(outcome, Result) for outcome in outcomes)
+    assert 1 <= len(executed) <= cores

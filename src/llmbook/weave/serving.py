@@ -4,7 +4,6 @@ A page is shown at once with its prose and code; an output that is still to come
 so. When a chapter has run, the book is built again, in which only its page is made anew.
 """
 
-import functools
 import hashlib
 import json
 import logging
@@ -86,7 +85,7 @@ class Background:
                 elif not found:
                     future = self.pool.submit(self._execute, engine, chapter, name)
                     self.running[name] = future
-                    future.add_done_callback(functools.partial(self._tell, chapter))
+                    future.add_done_callback(self._tell)
 
     def begin(self) -> None:
         """Execute what waits: the first build is done, and its server about to start."""
@@ -98,16 +97,19 @@ class Background:
             if self.closed:
                 raise CancelledError
             self.processes.preload(self.libraries)
-        return engine.run_chapter(chapter, self.processes, name)
-
-    def _tell(self, chapter: Chapter, future: Future[Outcome]) -> None:
-        """Have the book built again."""
-        try:
-            outcome, _ = future.result()
-        except CancelledError:
-            return
+        if found := engine.find(chapter):  # one with the same cells has run since
+            return found
+        outcome, basis = engine.run_chapter(chapter, self.processes, name)
         took = f"{outcome.seconds:.1f} s" if isinstance(outcome, Result) else "failed"
         self.log.info(f"executed {chapter.path.name}: {took}")
+        return outcome, basis
+
+    def _tell(self, future: Future[Outcome]) -> None:
+        """Have the book built again."""
+        try:
+            future.result()
+        except CancelledError:
+            return
         self.build_again()
         if all(other.done() for other in list(self.running.values())):
             prune(self.cache, KEPT)
